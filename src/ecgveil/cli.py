@@ -1,0 +1,293 @@
+"""The command `ecgveil`: parses, calls the API, prints. Heavy modules are imported by the command that needs them."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from ecgveil.errors import EcgveilError
+
+app = typer.Typer(
+    help="A private ECG database in, a synthetic one out, with the evidence.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+out_console = Console(highlight=False)
+error_console = Console(stderr=True, highlight=False)
+
+Data = Annotated[list[Path], typer.Argument(help="Folders of WFDB records.", show_default=False)]
+Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of everything drawn at random.")]
+Resample = Annotated[bool, typer.Option("--resample", help="Allow any change of sampling rate.")]
+Assignments = Annotated[list[str] | None, typer.Option("--set", help="Setting to change, as group.name=value.")]
+
+
+@app.command()
+def inspect(
+    data: Annotated[Path, typer.Argument(help="Folder of WFDB records.", show_default=False)],
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the finding of every record here.")] = None,
+) -> None:
+    """What a folder of records holds, and every record left out with its reason."""
+    from ecgveil.files import write_atomic
+    from ecgveil.formats import as_json, inspect, summary
+
+    with _progress() as tell:
+        findings = inspect(data, progress=lambda done, total: tell("reading", done, total, {}))
+    if json_file is not None:
+        if json_file.is_dir():
+            raise typer.BadParameter(f"{json_file} is a folder; name a file", param_hint="--json")
+        write_atomic(json_file, json.dumps(as_json(findings), indent=1) + "\n")
+    _print_summary(summary(findings))
+    left_out = [finding for finding in findings if not finding.kept]
+    if left_out:
+        table = Table("record", "left out because", box=None, title_justify="left")
+        for finding in left_out:
+            told = "; ".join(f"{code}: {text}" for code, text in zip(finding.reasons, finding.details, strict=True))
+            table.add_row(finding.record, told)
+        out_console.print(table)
+
+
+@app.command()
+def simulate(
+    out: Annotated[Path, typer.Option(help="Folder to make.", show_default=False)],
+    patients: Annotated[int, typer.Option(min=1, max=1_000_000, help="Number of patients.")] = 200,
+    seed: Seed = 0,
+) -> None:
+    """Write a simulated clinic: 12-lead records of patients who never were."""
+    from ecgveil.simulate import write_clinic
+
+    names = write_clinic(out, patients, seed=seed)
+    out_console.print(f"{len(names)} simulated records of {patients} patients in {out}")
+
+
+@app.command()
+def recipes(name: Annotated[str | None, typer.Argument(help="One recipe to show whole.")] = None) -> None:
+    """List the recipes, or show one with its source."""
+    from ecgveil.recipe import load_recipe, recipe_names
+
+    if name is not None:
+        sys.stdout.write(load_recipe(name).to_toml())
+        return
+    table = Table("recipe", "what it is", "source", box=None)
+    for each in recipe_names():
+        recipe = load_recipe(each)
+        table.add_row(each, recipe.summary, recipe.source)
+    out_console.print(table)
+
+
+@app.command()
+def fit(
+    data: Data,
+    out: Annotated[Path, typer.Option(help="Run folder to make.", show_default=False)],
+    recipe: Annotated[str, typer.Option(help="Recipe: a name, or the path of a .toml file.")] = "quick",
+    assignments: Assignments = None,
+    seed: Seed = 0,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out.")] = False,
+    resample: Resample = False,
+) -> None:
+    """Train a generator on the training part of the records."""
+    from ecgveil.files import require_free
+    from ecgveil.intake import take_in
+    from ecgveil.recipe import load_recipe, parse_overrides
+    from ecgveil.training.fit import fit
+
+    resolved = load_recipe(recipe, parse_overrides(assignments or []))
+    if not resume and not (out / "recipe.toml").is_file():
+        require_free(out)  # before the records are read, not after
+    with _progress() as tell:
+        taken = take_in(data, resolved, resample=resample, progress=lambda done, n: tell("reading", done, n, {}))
+        _print_intake(taken)
+        total = 0
+
+        def started(step: int, steps: int) -> None:
+            nonlocal total
+            total = steps
+            tell("training", step, steps, {})
+
+        folder = fit(
+            taken.ecgs,
+            resolved,
+            out,
+            seed=seed,
+            resume=resume,
+            on_start=started,
+            on_log=lambda row: tell("training", row["step"], total, row),
+        )
+    _, done = folder.load_weights()
+    steps = folder.total_steps
+    if done < steps:
+        error_console.print(f"stopped at step {done} of {steps}; go on with the same command and --resume")
+        raise typer.Exit(130)
+    out_console.print(f"trained {steps} steps; run folder {out}")
+
+
+@app.command()
+def sample(
+    run: Annotated[Path, typer.Argument(help="Run folder, the --out of a fit.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="Folder to make.", show_default=False)],
+    number: Annotated[int, typer.Option(min=1, max=1_000_000, help="ECGs to draw.")] = 100,
+    seed: Seed = 0,
+    batch_size: Annotated[int, typer.Option(min=1, max=4096, help="ECGs held at a time; changes no ECG.")] = 64,
+) -> None:
+    """Draw synthetic ECGs from a run into WFDB records."""
+    from ecgveil.files import new_folder, require_free
+    from ecgveil.pipeline import write_samples
+    from ecgveil.sampling import load
+
+    require_free(out)
+    generator = load(run)
+    if generator.step < generator.steps:
+        error_console.print(f"note: {run} is trained to step {generator.step} of {generator.steps}")
+    with new_folder(out) as folder, _progress() as tell:
+        _, clipped = write_samples(
+            generator,
+            folder,
+            number,
+            seed=seed,
+            batch_size=batch_size,
+            progress=lambda done, total: tell("sampling", done, total, {}),
+        )
+    if clipped:
+        error_console.print(f"note: {clipped} values beyond +-32.767 mV were clipped; the headers say where")
+    out_console.print(f"{number} synthetic records in {out}")
+
+
+@app.command()
+def release(
+    data: Data,
+    out: Annotated[Path, typer.Option(help="Release folder to make.", show_default=False)],
+    recipe: Annotated[str, typer.Option(help="Recipe: a name, or the path of a .toml file.")] = "quick",
+    number: Annotated[
+        int | None, typer.Option(min=1, max=1_000_000, help="ECGs to draw; default: as many as real ones.")
+    ] = None,
+    assignments: Assignments = None,
+    seed: Seed = 0,
+    run: Annotated[Path | None, typer.Option(help="Run folder to train in; default: OUT-run.")] = None,
+    resample: Resample = False,
+) -> None:
+    """The whole way: read, train, sample, measure, report. Interrupted, the same command goes on."""
+    from ecgveil.pipeline import Listener, release
+    from ecgveil.recipe import load_recipe, parse_overrides
+
+    resolved = load_recipe(recipe, parse_overrides(assignments or []))
+    with _progress() as tell:
+        report = release(
+            data, out, recipe=resolved, number=number, seed=seed, run=run, resample=resample, listener=Listener(tell)
+        )
+    out_console.print(f"report: {report}")
+    out_console.print(f"{report.name} draws real ECGs: it is the keeper's. All that SHA256SUMS lists may be shared.")
+
+
+def main() -> None:
+    """Entry point: errors raised on purpose become one line and exit code 2."""
+    try:
+        app()
+    except EcgveilError as error:
+        error_console.print(f"ecgveil: {error}", markup=False, soft_wrap=True)
+        sys.exit(2)
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
+            error_console.print("ecgveil: not enough memory; lower training.batch or the widths of the model")
+            sys.exit(2)
+        raise
+    except KeyboardInterrupt:
+        error_console.print("ecgveil: interrupted")
+        sys.exit(130)
+
+
+Tell = Callable[[str, int, int, dict[str, Any]], None]
+
+
+@contextmanager
+def _progress() -> Iterator[Tell]:
+    """Bars on a terminal; elsewhere (a log) a line now and then."""
+    if not error_console.is_terminal:
+        yield _log_lines()
+        return
+    with Progress(
+        TextColumn("{task.description:<10}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[told]}"),
+        console=error_console,
+    ) as bars:
+        tasks: dict[str, Any] = {}
+
+        def tell(stage: str, done: int, total: int, details: dict[str, Any]) -> None:
+            if stage not in tasks or bars.tasks[tasks[stage]].total != total:
+                tasks[stage] = bars.add_task(stage, total=total, told="")
+            bars.update(tasks[stage], completed=done, told=_details(details))
+
+        yield tell
+
+
+def _log_lines(every_s: float = 10.0) -> Tell:
+    said: dict[str, float] = {}
+
+    def tell(stage: str, done: int, total: int, details: dict[str, Any]) -> None:
+        now = time.monotonic()
+        ended = done == total and said.get(stage, now) < 0  # negative: its start was told
+        if ended or now - abs(said.setdefault(stage, now)) >= every_s:
+            left = ""
+            if "seconds_per_step" in details:
+                left = f", {details['seconds_per_step'] * (total - done):.0f} s left"
+            error_console.print(f"{stage} {done}/{total} {_details(details)}{left}".rstrip(), soft_wrap=True)
+            said[stage] = -now
+
+    return tell
+
+
+def _details(row: dict[str, Any]) -> str:
+    if "critic_loss" not in row:
+        return ""
+    speed = 1 / row["seconds_per_step"] if row["seconds_per_step"] else 0.0
+    return f"critic {row['critic_loss']:.3f}  generator {row['generator_loss']:.3f}  {speed:.1f} steps/s"
+
+
+def _print_summary(counts: dict[str, Any]) -> None:
+    table = Table(box=None, show_header=False)
+    table.add_row("records", f"{counts['records']}, of which {counts['kept']} kept")
+    table.add_row("patients", _patients(counts))
+    for key, title, unit in (("fs", "sampling rate", " Hz"), ("seconds", "length", " s"), ("leads", "leads", "")):
+        table.add_row(title, _listed(counts[key], unit))
+    table.add_row("labels", _listed(counts["labels"], most=12))
+    table.add_row("left out", _listed(counts["reasons"]))
+    table.add_row("put right", _listed(counts["notes"]))
+    out_console.print(table)
+
+
+def _patients(counts: dict[str, Any]) -> str:
+    unknown = counts["without_patient"]
+    return f"{counts['patients']} known" + (f"; {unknown} records name no patient" if unknown else "")
+
+
+def _listed(counted: dict[Any, int], unit: str = "", most: int = 6) -> str:
+    shown = [f"{_plain(value)}{unit} ({n})" for value, n in list(counted.items())[:most]]
+    more = len(counted) - most
+    return ", ".join(shown) + (f" and {more} more" if more > 0 else "") or "none"
+
+
+def _plain(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _print_intake(taken: Any) -> None:
+    left_out = sum(taken.left_out.values())
+    told = f"{taken.kept} records kept, {len(taken.findings) - taken.kept} left out"
+    if left_out:
+        told += f" ({_listed(taken.left_out)}; `ecgveil inspect` tells which)"
+    error_console.print(told, soft_wrap=True)
+    for note in taken.notes:
+        error_console.print(note, soft_wrap=True)

@@ -1,0 +1,145 @@
+"""How real: each figure compares the synthetic with the holdout ECGs, beside real with real at the same size.
+
+Value and floor are means over repeated draws of equal numbers of patients from either side. Intervals are bootstrap
+intervals (patients drawn with replacement), their spread laid around the value because resampling itself pulls such
+distances upwards.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from ecgveil.evaluation.features import Features, draw_rows
+from ecgveil.evaluation.metric import LEAST_N, TOO_FEW, Metric
+
+AMPLITUDE_LEADS = ("I", "II", "V1", "V3", "V5")
+DRAWS, RESAMPLES = 20, 200
+
+WITHIN = "as near to real ECGs as real ECGs are to each other"
+BEYOND = "further from real ECGs than real ECGs are from each other"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A name, the array (rows are records) it needs from the features, and what it makes of (real, other)."""
+
+    name: str
+    array: Callable[[Features], np.ndarray]
+    compare: Callable[[np.ndarray, np.ndarray], float]
+
+
+def fidelity_metrics(
+    train: Features, holdout: Features, synthetic: Features, *, seed: int, in_mv: bool
+) -> list[Metric]:
+    """Fidelity figures of a synthetic set.
+
+    Parameters
+    ----------
+    train, holdout, synthetic : features of the three sets, of equal leads and rate
+    seed : for the draws
+    in_mv : False leaves out amplitudes and the limb-lead residual, which mean nothing in other units
+    """
+    n = min(len(np.unique(each.patient_id)) for each in (train, holdout, synthetic))
+    draws = _draws((train, holdout, synthetic), n, DRAWS, np.random.default_rng([seed, 0]), replace=False)
+    resamples = _draws((train, holdout, synthetic), n, RESAMPLES, np.random.default_rng([seed, 1]), replace=True)
+    sets = (train, holdout, synthetic)
+    return [_metric(figure, sets, draws, resamples, n) for figure in figures(train, in_mv)]
+
+
+def figures(features: Features, in_mv: bool) -> list[Figure]:
+    """The figures that these leads and this unit allow."""
+    leads = [name[2:-3] for name in features.table if name.startswith("r_")]
+    chosen = [lead for lead in AMPLITUDE_LEADS if lead in leads] or leads[:3]
+    found = [
+        Figure("heart_rate_ks", _column("heart_rate_bpm"), ks),
+        Figure("rr_sd_ks", _column("rr_sd_ms"), ks),
+        Figure("beat_likeness_ks", lambda f: f.beat_likeness, ks),
+        Figure("psd_distance_db", lambda f: f.psd_db, psd_distance),
+    ]
+    if in_mv:
+        found += [Figure(f"r_amplitude_{lead}_ks", _column(f"r_{lead}_uv"), ks) for lead in chosen]
+        found += [Figure(f"t_amplitude_{lead}_ks", _column(f"t_{lead}_uv"), ks) for lead in chosen]
+    if len(leads) > 1:
+        found.append(Figure("lead_correlation_error", lambda f: f.correlation, correlation_error))
+    if in_mv and np.isfinite(features.table["limb_residual_uv"]).all():
+        found.append(Figure("limb_residual_median_uv", _column("limb_residual_uv"), lambda _, other: median(other)))
+    return found
+
+
+def ks(one: np.ndarray, other: np.ndarray) -> float:
+    """Kolmogorov-Smirnov distance of two samples, 0 to 1. A missing value counts as one beyond all others.
+
+    >>> ks(np.array([1.0, 2.0]), np.array([3.0, np.nan]))
+    1.0
+    """
+    one, other = (np.sort(np.where(np.isnan(x), np.inf, x)) for x in (one, other))
+    every = np.concatenate([one, other])
+    below = [np.searchsorted(x, every, side="right") / len(x) for x in (one, other)]
+    return float(np.abs(below[0] - below[1]).max())
+
+
+def psd_distance(one: np.ndarray, other: np.ndarray) -> float:
+    """Root mean square over leads and frequencies of the difference in mean level, dB.
+
+    Levels are means over the records that have any power there, (n, L, F); infinite where a lead of one side has none.
+    """
+    difference = mean_level_db(one) - mean_level_db(other)
+    return float(np.sqrt(np.mean(difference**2))) if np.isfinite(difference).all() else float("inf")
+
+
+def correlation_error(one: np.ndarray, other: np.ndarray) -> float:
+    """Mean absolute difference of the mean correlations, (n, L, L), over pairs of leads."""
+    above = np.triu_indices(one.shape[-1], 1)
+    return float(np.abs(one.mean(axis=0) - other.mean(axis=0))[above].mean())
+
+
+def median(values: np.ndarray) -> float:
+    return float(np.median(values))
+
+
+def mean_level_db(psd_db: np.ndarray) -> np.ndarray:
+    """Mean over the records that have any power, (n, ...) -> (...); infinite where none has."""
+    there = np.isfinite(psd_db)
+    count = there.sum(axis=0)
+    total = np.where(there, psd_db, 0).sum(axis=0)
+    return np.divide(total, count, out=np.full(total.shape, np.inf), where=count > 0)
+
+
+def _column(name: str) -> Callable[[Features], np.ndarray]:
+    return lambda features: features.table[name].to_numpy()
+
+
+def _draws(
+    sets: tuple[Features, ...], n: int, times: int, rng: np.random.Generator, *, replace: bool
+) -> list[tuple[np.ndarray, ...]]:
+    return [tuple(draw_rows(each.patient_id, n, rng, replace=replace) for each in sets) for _ in range(times)]
+
+
+def _metric(figure: Figure, sets: tuple[Features, ...], draws: list, resamples: list, n: int) -> Metric:
+    train, holdout, synthetic = (figure.array(each) for each in sets)
+
+    def both(rows: tuple[np.ndarray, ...]) -> tuple[float, float]:
+        in_train, in_holdout, in_synthetic = rows
+        real = holdout[in_holdout]
+        return figure.compare(real, synthetic[in_synthetic]), figure.compare(train[in_train], real)
+
+    value, floor = np.mean([both(rows) for rows in draws], axis=0)
+    if not np.isfinite(value):
+        nan = float("nan")
+        return Metric(
+            "fidelity", figure.name, nan, nan, nan, "lower", floor, n, "cannot be computed: a lead is flat throughout"
+        )
+    spread = np.array([both(rows) for rows in resamples])
+    low, high = _interval(value, spread[:, 0])
+    excess_low, _ = _interval(value - floor, spread[:, 0] - spread[:, 1])
+    verdict = TOO_FEW if n < LEAST_N else BEYOND if excess_low > 0 else WITHIN
+    return Metric("fidelity", figure.name, float(value), max(0.0, low), high, "lower", float(floor), n, verdict)
+
+
+def _interval(value: float, spread: np.ndarray) -> tuple[float, float]:
+    """The 95 % spread of resampled values, laid around the value."""
+    if not np.isfinite(spread).all():
+        return float("nan"), float("nan")
+    low, high = np.percentile(spread - spread.mean(), [2.5, 97.5])
+    return float(value + low), float(value + high)

@@ -1,0 +1,46 @@
+"""What training asks of a model: a `Settings` class, a `Generator` and a `Critic`, tensors in, tensors out.
+
+- `Generator(settings, context)`: `.draw(rng)` gives the noise of one sample as a dict of arrays, so that a sample
+  depends on its own random stream alone; `.forward(noise)` takes those dicts stacked and returns (B, *context.shape).
+- `Critic(settings, context)`: `.forward(x, rng)` takes (B, *context.shape) and gives scores (B, any number); whatever
+  it draws (crops, phase shuffle) comes from `rng`.
+
+A new architecture is one file with these three names, one line in `models.MODELS`, and one recipe.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict
+
+if TYPE_CHECKING:
+    from ecgveil.models.rhythm import Rhythm
+
+Noise = dict[str, np.ndarray]
+
+
+class Settings(BaseModel):
+    """Base of every group of settings: typed, frozen, unknown keys refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a model must know of its data: tensor shape of one sample, fs in Hz, and the rhythm if one was fitted."""
+
+    shape: tuple[int, ...]
+    fs: float
+    rhythm: Rhythm | None = None
+
+
+def stack(noises: list[Noise], device: torch.device | str = "cpu") -> dict[str, torch.Tensor]:
+    """Noise of several samples -> one batch, float32."""
+    return {
+        name: torch.from_numpy(np.stack([noise[name] for noise in noises]).astype(np.float32)).to(device)
+        for name in noises[0]
+    }

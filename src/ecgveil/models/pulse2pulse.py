@@ -1,0 +1,101 @@
+"""P2's Pulse2Pulse: a 1-D U-Net from noise of the ECG's own size to an ECG, and WaveGAN's critic made deeper.
+
+Six downsampling blocks, six upsampling blocks with bypasses, seven critic layers with phase shuffle (P2, Methods).
+Channel widths follow the sizes of the weights its authors published; the critic's, which has over 200 million weights
+there, is a setting.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ecgveil.models.contract import Context, Noise, Settings
+
+_STRIDES = (2, 5, 2, 5, 5, 5)
+_SHARES = (0.2, 0.5, 1, 3, 5, 5)  # of the width, after each downsampling block
+_CRITIC_STRIDES = (2, 2, 2, 2, 4, 4, 4)
+_CRITIC_SHARES = (1, 2, 5, 10, 20, 25, 100)
+_KERNEL = 25
+
+
+class Pulse2PulseSettings(Settings):
+    width: int = Field(50, ge=5, le=500, description="base width of the generator; 50 is the published one")
+    critic_width: int = Field(16, ge=1, le=200, description="base width of the critic; 50 is the published one")
+    phase_shuffle: int = Field(2, ge=0, le=50, description="largest random shift between critic layers, samples")
+
+
+class Generator(nn.Module):
+    """Uniform noise (B, C, T) -> (B, C, T) in [-1, 1]."""
+
+    def __init__(self, settings: Pulse2PulseSettings, context: Context):
+        super().__init__()
+        self.shape = context.shape
+        channels, n_samples = context.shape
+        if n_samples % int(np.prod(_STRIDES)):
+            raise ValueError(f"{n_samples} samples; pulse2pulse needs a multiple of {int(np.prod(_STRIDES))}")
+        widths = [channels, *(max(1, round(settings.width * share)) for share in _SHARES)]
+        self.down = nn.ModuleList(
+            nn.Conv1d(a, b, _KERNEL, stride=stride, padding=_KERNEL // 2)
+            for a, b, stride in zip(widths[:-1], widths[1:], _STRIDES, strict=True)
+        )
+        # Upwards the same widths in reverse; each block but the first sees its bypass beside its input.
+        ups = list(zip(widths[:0:-1], widths[-2::-1], strict=True))
+        self.up = nn.ModuleList(
+            nn.Conv1d(a * (1 if i == 0 else 2), b, _KERNEL, padding=_KERNEL // 2) for i, (a, b) in enumerate(ups)
+        )
+
+    def draw(self, rng: np.random.Generator) -> Noise:
+        return {"z": rng.random(self.shape, dtype=np.float32) * 2 - 1}
+
+    def forward(self, noise: dict[str, Tensor]) -> Tensor:
+        x = noise["z"]
+        bypasses: list[Tensor] = []
+        for conv in self.down:
+            x = F.leaky_relu(conv(x), 0.2)
+            bypasses.append(x)
+        bypasses.pop()
+        for i, (conv, stride) in enumerate(zip(self.up, _STRIDES[::-1], strict=True)):
+            if i:
+                x = torch.cat([x, bypasses.pop()], dim=1)
+            x = conv(F.interpolate(x, scale_factor=stride))
+            x = torch.tanh(x) if i == len(self.up) - 1 else F.relu(x)
+        return x
+
+
+def phase_shuffle(x: Tensor, reach: int, rng: torch.Generator) -> Tensor:
+    """Shift each sample of (B, C, T) by its own -reach..reach, mirrored at the ends (Donahue 2019, section 3.3)."""
+    if not reach:
+        return x
+    shift = torch.randint(-reach, reach + 1, (x.shape[0], 1), generator=rng).to(x.device)
+    where = torch.arange(x.shape[2], device=x.device) + shift  # (B, T)
+    last = x.shape[2] - 1
+    where = last - (last - where.abs()).abs()
+    return x.gather(2, where[:, None].expand(-1, x.shape[1], -1))
+
+
+class Critic(nn.Module):
+    """(B, C, T) -> (B, 1)."""
+
+    def __init__(self, settings: Pulse2PulseSettings, context: Context):
+        super().__init__()
+        channels, n_samples = context.shape
+        widths = [channels, *(settings.critic_width * share for share in _CRITIC_SHARES)]
+        self.reach = settings.phase_shuffle
+        self.convs = nn.ModuleList(
+            nn.Conv1d(a, b, _KERNEL, stride=stride, padding=_KERNEL // 2)
+            for a, b, stride in zip(widths[:-1], widths[1:], _CRITIC_STRIDES, strict=True)
+        )
+        for stride in _CRITIC_STRIDES:
+            n_samples = -(-n_samples // stride)
+        self.score = nn.Linear(widths[-1] * n_samples, 1)
+
+    def forward(self, x: Tensor, rng: torch.Generator) -> Tensor:
+        for i, conv in enumerate(self.convs):
+            x = F.leaky_relu(conv(x), 0.2)
+            if i < len(self.convs) - 1:  # "each layer is followed by" a shuffle; the last feeds the score
+                x = phase_shuffle(x, self.reach, rng)
+        return self.score(x.flatten(1))

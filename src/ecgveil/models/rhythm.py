@@ -1,0 +1,102 @@
+"""When the heart beats: a smooth density of heart rhythms, fitted on a population.
+
+Each record is summed up by four numbers (its rhythm statistics); a Gaussian mixture is fitted to them over the
+population, with so few components, each of so many records, that no component is one patient's own numbers. Drawing
+goes the other way: statistics from the mixture, then R times from the statistics.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from sklearn.mixture import GaussianMixture
+
+from ecgveil.errors import RecordError
+
+STATISTICS = ("log mean RR in s", "log RMSSD in s", "log SD of 5-beat mean RR in s", "share of premature beats")
+_RECORDS_A_COMPONENT = 25
+_MAX_COMPONENTS = 4
+_FLOOR_S = 0.004  # variations below one sample of 250 Hz are not resolved
+_RR_RANGE_S = (0.25, 3.0)
+_PREMATURE = 0.85  # a beat is premature when its RR is below this share of the record's median
+
+
+def rhythm_statistics(rr: np.ndarray) -> np.ndarray | None:
+    """The four `STATISTICS` of one record's RR intervals in s; None with fewer than 3 plausible intervals."""
+    rr = np.asarray(rr, float)
+    rr = rr[(rr > _RR_RANGE_S[0]) & (rr < _RR_RANGE_S[1])]
+    if rr.size < 3:
+        return None
+    premature = rr < _PREMATURE * np.median(rr)
+    # A premature beat and the pause after it are described by their share, not by the variability.
+    regular = rr[~premature & ~np.roll(premature, 1)]
+    if regular.size < 3 or premature.mean() > 0.3:  # irregular throughout (atrial fibrillation): nothing to set apart
+        regular, premature = rr, np.zeros_like(premature)
+    rmssd = np.sqrt(np.mean(np.diff(regular) ** 2))
+    width = min(5, regular.size)
+    slow = np.convolve(regular, np.ones(width) / width, "valid").std()
+    return np.array(
+        [np.log(regular.mean()), np.log(rmssd + _FLOOR_S), np.log(slow + _FLOOR_S), premature.mean()], dtype=float
+    )
+
+
+@dataclass(frozen=True)
+class Rhythm:
+    """A Gaussian mixture over `STATISTICS`: weights (K,), means (K, 4), covariances (K, 4, 4), bounds (2, 4)."""
+
+    weights: list[float]
+    means: list[list[float]]
+    covariances: list[list[list[float]]]
+    bounds: list[list[float]]
+
+    @classmethod
+    def fit(cls, rr_intervals: list[np.ndarray], seed: int) -> Rhythm:
+        """Fit on the RR intervals in s of each training record.
+
+        Raises
+        ------
+        RecordError
+            Fewer than 5 records have a rhythm that can be read.
+        """
+        found = [row for rr in rr_intervals if (row := rhythm_statistics(rr)) is not None]
+        if len(found) < 5:
+            raise RecordError(
+                f"a heart rhythm could be read from {len(found)} of {len(rr_intervals)} training records; "
+                "5 are needed: use longer windows or records with visible beats"
+            )
+        table = np.array(found)
+        k = int(np.clip(len(table) // _RECORDS_A_COMPONENT, 1, _MAX_COMPONENTS))
+        mixture = GaussianMixture(k, reg_covar=1e-3, random_state=seed, n_init=3).fit(table)
+        # Bounds keep draws physiological; percentiles, so that no bound is one patient's own extreme.
+        bounds = np.percentile(table, [2, 98], axis=0) + 0.15 * np.array([[-1.0], [1.0]]) * np.ptp(
+            np.percentile(table, [2, 98], axis=0), axis=0
+        )
+        return cls(*(each.tolist() for each in (mixture.weights_, mixture.means_, mixture.covariances_, bounds)))
+
+    def draw(self, rng: np.random.Generator, seconds: float) -> tuple[np.ndarray, np.ndarray]:
+        """One rhythm: R times in s from about -3 to `seconds` + 3, and the statistics drawn, (4,)."""
+        k = rng.choice(len(self.weights), p=np.array(self.weights) / np.sum(self.weights))
+        low, high = np.array(self.bounds)
+        drawn = np.clip(rng.multivariate_normal(self.means[k], self.covariances[k]), low, high)
+        mean_rr = np.exp(drawn[0])
+        beats = int((seconds + 6.0) / min(mean_rr, 1.0) * 1.6) + 8
+        jitter = max(np.exp(drawn[1]) - _FLOOR_S, 0.0) / np.sqrt(2.0) * rng.standard_normal(beats)
+        # Slow variation: respiration and Mayer waves, as two sinusoids of random phase over the beats.
+        slow = max(np.exp(drawn[2]) - _FLOOR_S, 0.0)
+        cycle = rng.uniform([3.0, 8.0], [6.0, 16.0])  # beats a cycle
+        phase = rng.uniform(0, 2 * np.pi, 2)
+        waves = np.sin(2 * np.pi * np.arange(beats)[:, None] / cycle + phase).sum(axis=1)
+        rr = mean_rr + slow * waves + jitter
+        early = np.flatnonzero(rng.random(beats) < max(drawn[3], 0.0))
+        early = early[np.diff(early, prepend=-9) > 2]
+        rr[early] *= rng.uniform(0.55, 0.8, early.size)
+        after = early[early + 1 < beats] + 1
+        rr[after] *= rng.uniform(1.1, 1.4, after.size)  # compensatory pause
+        rr = np.clip(rr, *_RR_RANGE_S)
+        times = -3.0 - rng.uniform(0, mean_rr) + np.cumsum(rr)
+        last = int(np.searchsorted(times, seconds + 3.0)) + 1
+        return times[:last], drawn
+
+    def to_json(self) -> dict:
+        return asdict(self)

@@ -1,0 +1,227 @@
+"""The whole way, for people who want one command: records in, a synthetic release with its report out."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ecgveil import intake
+from ecgveil.ecg import ECGSet, concat
+from ecgveil.errors import RunError
+from ecgveil.evaluation import evaluate
+from ecgveil.files import new_folder, require_free, write_atomic
+from ecgveil.formats.wfdb_write import count_clipped, write, write_records_file
+from ecgveil.intake import Intake
+from ecgveil.recipe import Recipe, load_recipe
+from ecgveil.report import About, write_report
+from ecgveil.sampling import Run, load
+from ecgveil.split import split
+from ecgveil.training.fit import fit
+
+NOTICE = "synthetic; not for clinical use; expert review pending"
+KEEPERS_REPORT, PUBLIC_REPORT = "report.html", "report-public.html"
+_EVALUATED = 1000  # synthetic ECGs that the evidence looks at
+_HEADER_NOTE = "synthetic ECG made by ecgveil; no recording of a person; not for clinical use"
+
+
+@dataclass(frozen=True)
+class Listener:
+    """Called as the work goes on: (stage, done, total, details)."""
+
+    tell: Callable[[str, int, int, dict[str, Any]], None] = lambda stage, done, total, details: None
+
+    def progress(self, stage: str) -> Callable[[int, int], None]:
+        return lambda done, total: self.tell(stage, done, total, {})
+
+
+def release(
+    data: str | Path | Sequence[str | Path],
+    out: str | Path,
+    *,
+    recipe: str | Path | Recipe = "quick",
+    number: int | None = None,
+    seed: int = 0,
+    run: str | Path | None = None,
+    resample: bool = False,
+    listener: Listener | None = None,
+) -> Path:
+    """Read, train, sample, measure, and write a folder to look at and to share.
+
+    Interrupted, the same command goes on where it stopped. The folder holds synthetic records with `RECORDS`,
+    `manifest.json`, `evaluation.json`, `report.html` for the keeper of the data (it draws real ECGs beside synthetic
+    ones), `report-public.html` without those, and `SHA256SUMS` of all that may be shared.
+
+    Parameters
+    ----------
+    data : folder, or folders, of WFDB records
+    out : release folder to make; it appears whole or not at all
+    recipe : name, path or recipe
+    number : synthetic ECGs; by default as many as there are real windows
+    seed : of everything drawn
+    run : run folder to train in or to continue; by default `<out>-run`
+    resample : allow any change of sampling rate
+    listener : told of progress
+
+    Returns
+    -------
+    Path
+        Of the keeper's report.
+
+    Raises
+    ------
+    ConfigError, RecordError, RunError, EvaluationError
+        With the value and the remedy; what was there before is untouched.
+    """
+    listener = listener or Listener()
+    out = Path(out)
+    run_path = Path(run) if run is not None else out.with_name(f"{out.name}-run")
+    require_free(out)
+    recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
+    folders = [data] if isinstance(data, str | Path) else list(data)
+    taken = intake.take_in(folders, recipe, resample=resample, progress=listener.progress("reading"))
+    generator = _trained(taken.ecgs, recipe, run_path, seed, listener)
+    number = len(taken.ecgs) if number is None else number
+    with new_folder(out) as building:
+        synthetic, clipped = _write_records(generator, building, number, seed, listener)
+        listener.tell("evaluating", 0, 1, {})
+        parts = split(taken.ecgs, seed=seed)
+        real = [part.pick(synthetic.leads) for part in (parts.train, parts.holdout)]
+        evaluation = evaluate(*real, synthetic, seed=seed)
+        listener.tell("evaluating", 1, 1, {})
+        about = _about(taken, generator, number, seed, len(parts.holdout), clipped, evaluation.notes)
+        for name, show_real in ((KEEPERS_REPORT, True), (PUBLIC_REPORT, False)):
+            write_report(
+                building / name,
+                train=real[0],
+                holdout=real[1],
+                synthetic=synthetic,
+                evaluation=evaluation,
+                about=about,
+                history=generator.folder.metrics(),
+                pictures=generator.folder.pictures(),
+                show_real=show_real,
+            )
+        write_atomic(building / "manifest.json", json.dumps(_manifest(about, generator), indent=1) + "\n")
+        write_atomic(building / "SHA256SUMS", _checksums(building))
+    return out / KEEPERS_REPORT
+
+
+def _trained(ecgs: ECGSet, recipe: Recipe, path: Path, seed: int, listener: Listener) -> Run:
+    """Train, or go on training, to the end."""
+    total = 0
+
+    def started(step: int, steps: int) -> None:
+        nonlocal total
+        total = steps
+        listener.tell("training", step, steps, {})
+
+    folder = fit(
+        ecgs,
+        recipe,
+        path,
+        seed=seed,
+        resume=True,
+        on_start=started,
+        on_log=lambda row: listener.tell("training", row["step"], total, row),
+    )
+    generator = load(folder.path)
+    if generator.step < generator.steps:
+        raise RunError(f"stopped at step {generator.step} of {generator.steps}; run the same command again to go on")
+    return generator
+
+
+def write_samples(
+    generator: Run, folder: Path, number: int, *, seed: int, batch_size: int, progress: Callable[[int, int], object]
+) -> tuple[list[ECGSet], int]:
+    """Draw and write `number` records with RECORDS; the first 1,000 ECGs, and how many values had to be clipped."""
+    kept: list[ECGSet] = []
+    names: list[str] = []
+    clipped = 0
+    comments = [_HEADER_NOTE, f"recipe {generator.recipe.name}, seed {seed}"]
+    for batch in generator.stream(number, seed=seed, batch_size=batch_size):
+        write(batch, folder, comments=comments)
+        clipped += int(count_clipped(batch.signal).sum())
+        if len(names) < _EVALUATED:
+            kept.append(batch.take(range(min(len(batch), _EVALUATED - len(names)))))
+        names.extend(batch.record_name)
+        progress(len(names), number)
+    write_records_file(folder, names)
+    return kept, clipped
+
+
+def _write_records(generator: Run, folder: Path, number: int, seed: int, listener: Listener) -> tuple[ECGSet, int]:
+    kept, clipped = write_samples(
+        generator, folder, number, seed=seed, batch_size=64, progress=listener.progress("sampling")
+    )
+    return concat(kept), clipped
+
+
+def _about(
+    taken: Intake, generator: Run, number: int, seed: int, holdout: int, clipped: int, notes: Sequence[str]
+) -> About:
+    provenance = generator.folder.provenance
+    counts = provenance["counts"]
+    recipe = generator.recipe
+    settings = {
+        f"{group}.{key}": value
+        for group, table in recipe.model_dump(mode="json", exclude_none=True).items()
+        if isinstance(table, dict)
+        for key, value in table.items()
+    }
+    told = [*taken.notes, *notes]
+    if saturated := provenance["saturated"]:
+        told.append(
+            f"Standardising cut {saturated['values']:.2%} of the values, in {saturated['windows']:.1%} of the windows."
+        )
+    if clipped:
+        told.append(f"{clipped} synthetic values beyond +-32.767 mV were clipped when written.")
+    return About(
+        title="Synthetic ECG release",
+        recipe=recipe.name,
+        settings=settings,
+        seed=seed,
+        versions=provenance["versions"],
+        counts={
+            "real windows": counts["all"]["windows"],
+            "real patients": counts["all"]["patients"],
+            "training windows": counts["train"]["windows"],
+            "training patients": counts["train"]["patients"],
+            "holdout windows": holdout,
+            "synthetic ECGs": number,
+        },
+        fs=recipe.data.fs,
+        seconds=recipe.data.n_samples / recipe.data.fs,
+        notes=tuple(told),
+        kept=taken.kept,
+        left_out=taken.left_out,
+    )
+
+
+def _manifest(about: About, generator: Run) -> dict[str, Any]:
+    return {
+        "notice": NOTICE,
+        "recipe": about.recipe,
+        "source": generator.recipe.source,
+        "settings": dict(about.settings),
+        "seed": about.seed,
+        "steps": generator.step,
+        "versions": dict(about.versions),
+        "counts": dict(about.counts),
+        "records_read": {"kept": about.kept, "left_out": dict(about.left_out)},
+        "notes": list(about.notes),
+        "form": {"fs_hz": about.fs, "seconds": about.seconds, "units": "mV", "format": "WFDB 16, 1 uV per unit"},
+        "not_to_be_shared": [KEEPERS_REPORT],
+    }
+
+
+def _checksums(folder: Path) -> str:
+    """`sha256sum` lines of all that may be shared: everything but the keeper's report."""
+    lines = []
+    for file in sorted(folder.iterdir()):
+        if file.name not in (KEEPERS_REPORT, "SHA256SUMS"):
+            lines.append(f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.name}\n")
+    return "".join(lines)

@@ -1,0 +1,208 @@
+"""Recipes: every published system, and ours, as a file of settings.
+
+A recipe is TOML, resolved into one frozen, typed `Recipe`; unknown keys are refused and all problems are told at once.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+import tomli_w
+from pydantic import Field, ValidationError, field_validator, model_validator
+
+from ecgveil.arrange import ARRANGEMENTS
+from ecgveil.errors import ConfigError
+from ecgveil.leads import LEADS_12
+from ecgveil.models import MODELS
+from ecgveil.models.contract import Settings
+from ecgveil.standardize import STANDARDIZERS
+from ecgveil.training.objectives import OBJECTIVES
+
+
+class DataSettings(Settings):
+    leads: tuple[str, ...] = Field(min_length=1, description="leads the model learns, by standard name")
+    fs: float = Field(gt=0, le=10_000, description="sampling rate the model works at, Hz")
+    n_samples: int = Field(ge=16, le=1_000_000, description="length of a window, samples")
+    reduce: bool = Field(False, description="lower a higher sampling rate without being asked to resample")
+
+
+class EncoderSettings(Settings):
+    standardize: str = Field(description="step 1: per-lead, min-max (P1 eq. 2) or adapted-range (P1 eq. 3)")
+    arrange: str = Field(description="step 2: waveform or z")
+    unit_sd: float | None = Field(None, gt=0, description="per-lead: standard deviations that the value 1 stands for")
+    a: int | None = Field(None, ge=0, le=254, description="images: lowest grey level of a value; below it is NULL")
+    span_mv: float | None = Field(None, gt=0, description="adapted-range: voltage span of the grey levels, mV")
+
+
+class TrainingSettings(Settings):
+    objective: Literal[tuple(OBJECTIVES)] = Field(description="what critic and generator minimise")  # type: ignore[valid-type]
+    epochs: int | None = Field(None, ge=1, description="passes over the training windows; this or steps")
+    steps: int | None = Field(None, ge=1, description="generator updates; this or epochs")
+    batch: int = Field(ge=2, le=4096, description="windows an update")
+    critic_steps: int = Field(1, ge=1, le=100, description="critic updates a generator update")
+    learning_rate: float = Field(gt=0, lt=1, description="of Adam, both players")
+    betas: tuple[float, float] = Field(description="of Adam")
+    decay: float = Field(0.0, ge=0, le=1, description="last share of the steps over which the rate falls to 0")
+    penalty: float = Field(0.0, ge=0, description="weight of the gradient penalty")
+    penalty_every: int = Field(1, ge=1, description="critic updates from one penalty to the next")
+    label_smoothing: float = Field(0.0, ge=0, lt=0.5, description="one-sided: real targets are 1 less this")
+    ema: float = Field(0.0, ge=0, lt=1, description="decay of the averaged generator that is sampled; 0 for none")
+    augment_gain: float = Field(0.0, ge=0, description="SD of the log gain given to real and synthetic alike")
+    augment_noise: float = Field(0.0, ge=0, description="SD of the noise given to both, model units")
+    pictures: int = Field(8, ge=0, le=200, description="sample pictures along training")
+    checkpoint_seconds: float = Field(30.0, gt=0, description="time between checkpoints; changes no number, s")
+
+    @model_validator(mode="after")
+    def _one_length(self) -> TrainingSettings:
+        if (self.epochs is None) == (self.steps is None):
+            raise ValueError("give either epochs or steps")
+        return self
+
+
+class Recipe(Settings):
+    name: str
+    summary: str = Field(description="one sentence")
+    source: str = Field(description="the publication, with section")
+    data: DataSettings
+    encoder: EncoderSettings
+    model: dict[str, Any] = Field(description="architecture, and that architecture's own settings")
+    training: TrainingSettings
+
+    @field_validator("model")
+    @classmethod
+    def _resolved(cls, model: dict[str, Any]) -> dict[str, Any]:
+        """Every setting of the architecture written out, so that equal recipes compare equal."""
+        architecture = model.get("architecture", "")
+        if architecture not in MODELS:
+            raise ValueError(_unknown("architecture", architecture, MODELS))
+        own = {key: value for key, value in model.items() if key != "architecture"}
+        try:
+            settings = MODELS[architecture].settings(**own)
+        except ValidationError as error:
+            raise ValueError(_problems(error, {"model": model}, group="model.")) from error
+        return {"architecture": architecture, **settings.model_dump(mode="json")}
+
+    @model_validator(mode="after")
+    def _names(self) -> Recipe:
+        for lead in self.data.leads:
+            if lead not in LEADS_12:
+                raise ValueError(f"data.leads: {_unknown('lead', lead, LEADS_12)}")
+        for value, kind, known in (
+            (self.encoder.standardize, "encoder.standardize", STANDARDIZERS),
+            (self.encoder.arrange, "encoder.arrange", ARRANGEMENTS),
+        ):
+            if value not in known:
+                raise ValueError(_unknown(kind, value, known))
+        return self
+
+    def model_settings(self) -> Settings:
+        """The architecture's own settings, typed."""
+        own = {key: value for key, value in self.model.items() if key != "architecture"}
+        return MODELS[self.model["architecture"]].settings(**own)
+
+    def encoder_settings(self) -> dict[str, float]:
+        """What goes to the standardizer."""
+        return self.encoder.model_dump(exclude={"standardize", "arrange"}, exclude_none=True)
+
+    def n_steps(self, n_windows: int) -> int:
+        """Generator updates for a training part of `n_windows`."""
+        t = self.training
+        return t.steps if t.steps else max(1, -(-t.epochs * n_windows // (t.batch * t.critic_steps)))  # type: ignore[operator]
+
+    def to_toml(self) -> str:
+        """The recipe as resolved: every setting written out."""
+        return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
+
+
+def recipe_names() -> list[str]:
+    """Names of the recipes that come with the package."""
+    folder = resources.files("ecgveil") / "recipes"
+    return sorted(file.name.removesuffix(".toml") for file in folder.iterdir() if file.name.endswith(".toml"))
+
+
+def load_recipe(recipe: str | Path, overrides: dict[str, Any] | None = None) -> Recipe:
+    """A recipe by name or from a .toml file, with `overrides` such as {"training.steps": 100}.
+
+    Raises
+    ------
+    ConfigError
+        Unknown recipe or setting, with the nearest name; or values out of range, all at once.
+    """
+    table, origin = _read(recipe)
+    for path, value in (overrides or {}).items():
+        group, _, key = path.rpartition(".")
+        if group not in table or not isinstance(table[group], dict):
+            raise ConfigError(_unknown("setting", path, _setting_names(table)))
+        table[group][key] = value
+        if group == "training" and key in ("steps", "epochs"):  # one replaces the other
+            table[group].pop({"steps": "epochs", "epochs": "steps"}[key], None)
+    try:
+        return Recipe(**table)
+    except ValidationError as error:
+        raise ConfigError(f"{origin}: {_problems(error, table)}") from error
+    except TypeError as error:
+        raise ConfigError(f"{origin}: {error}") from error
+
+
+def parse_overrides(assignments: list[str]) -> dict[str, Any]:
+    """['training.steps=100', ...] -> {'training.steps': 100, ...}; values are TOML, or else plain text."""
+    found: dict[str, Any] = {}
+    for assignment in assignments:
+        key, equals, text = assignment.partition("=")
+        if not equals or "." not in key:
+            raise ConfigError(f"--set {assignment}: write it as group.name=value, such as training.steps=100")
+        try:
+            found[key.strip()] = tomllib.loads(f"value = {text}")["value"]
+        except tomllib.TOMLDecodeError:
+            found[key.strip()] = text
+    return found
+
+
+def _read(recipe: str | Path) -> tuple[dict[str, Any], str]:
+    path = Path(recipe)
+    if path.suffix == ".toml":
+        if not path.is_file():
+            raise ConfigError(f"{path}: no such recipe file")
+        text, origin = path.read_bytes(), str(path)
+    elif str(recipe) in recipe_names():
+        text, origin = (resources.files("ecgveil") / "recipes" / f"{recipe}.toml").read_bytes(), f"recipe {recipe}"
+    else:
+        raise ConfigError(_unknown("recipe", str(recipe), recipe_names()) + " (or give the path of a .toml file)")
+    try:
+        return tomllib.loads(text.decode()), origin
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{origin}: not a TOML file: {error}") from error
+
+
+def _setting_names(table: dict[str, Any]) -> list[str]:
+    typed = {"data": DataSettings, "encoder": EncoderSettings, "training": TrainingSettings}
+    architecture = table.get("model", {}).get("architecture")
+    if architecture in MODELS:
+        typed["model"] = MODELS[architecture].settings
+    return [f"{group}.{name}" for group, settings in typed.items() for name in settings.model_fields]
+
+
+def _unknown(kind: str, value: str, known: Any) -> str:
+    near = difflib.get_close_matches(value, list(known), n=1, cutoff=0.5)
+    return f"unknown {kind} '{value}'; " + (f"did you mean '{near[0]}'?" if near else f"there are {', '.join(known)}")
+
+
+def _problems(error: ValidationError, table: dict[str, Any], group: str = "") -> str:
+    """All problems in one line."""
+    told = []
+    for problem in error.errors():
+        path = group + ".".join(map(str, problem["loc"]))
+        message = problem["msg"].removeprefix("Value error, ").replace("Input should be", "it should be")
+        if problem["type"] == "extra_forbidden":
+            told.append(_unknown("setting", path, _setting_names(table)))
+        elif problem["type"] == "missing":
+            told.append(f"{path} is missing")
+        elif problem["type"] == "value_error":
+            told.append(message)
+        else:
+            told.append(f"{path} is {problem['input']!r}: {message}")
+    return "; ".join(told)

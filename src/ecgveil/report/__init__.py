@@ -1,0 +1,173 @@
+"""[Metric] and figures -> report.html, evaluation.json: one page that stands alone, for people who are no engineers."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+from jinja2 import Environment, StrictUndefined, Template
+from markupsafe import Markup
+
+from ecgveil import paper
+from ecgveil.ecg import ECGSet
+from ecgveil.evaluation import Evaluation, Metric
+from ecgveil.evaluation.metric import number, text
+from ecgveil.files import write_atomic
+from ecgveil.report import figures, words
+
+__all__ = ["About", "metrics_json", "write_report"]
+
+SHOWN = 3  # ECGs of each kind
+MOST_PICTURES = 6
+
+
+@dataclass(frozen=True)
+class About:
+    """What the report says of the run, beside its figures.
+
+    Parameters
+    ----------
+    title : heading
+    recipe : its name
+    settings : flat, by dotted name
+    seed : the run's seed; it also chooses the ECGs that are drawn
+    versions : of the programs used, by name
+    counts : records and patients, by what they are; shown as given
+    fs, seconds : of the synthetic ECGs
+    notes : sentences on saturation, resampling and the like
+    kept : real records used
+    left_out : real records left out, by reason
+    """
+
+    title: str
+    recipe: str
+    settings: Mapping[str, object]
+    seed: int
+    versions: Mapping[str, str]
+    counts: Mapping[str, int]
+    fs: float
+    seconds: float
+    notes: tuple[str, ...] = ()
+    kept: int = 0
+    left_out: Mapping[str, int] = field(default_factory=dict)
+
+
+def write_report(
+    path: Path | str,
+    *,
+    train: ECGSet,
+    holdout: ECGSet,
+    synthetic: ECGSet,
+    evaluation: Evaluation,
+    about: About,
+    history: Sequence[Mapping] = (),
+    pictures: Sequence[tuple[int, bytes]] = (),
+    show_real: bool = True,
+) -> None:
+    """Write one self-contained HTML page, and `evaluation.json` beside it.
+
+    Parameters
+    ----------
+    path : of the page
+    train, holdout, synthetic : the sets that `evaluation` was made of
+    evaluation : from `evaluation.evaluate`
+    about : the run
+    history : rows of the training's metrics, with 'step' and the losses
+    pictures : (step, PNG) along training
+    show_real : False leaves out every drawing of a single real ECG, so that the page may be passed on; distributions
+        and means over records stay
+    """
+    path = Path(path)
+    chosen = _chosen_rows(train, synthetic, about.seed)
+    page = _template().render(
+        about=about,
+        show_real=show_real,
+        findings=words.findings(evaluation),
+        not_shown=words.not_shown(evaluation),
+        sheets=_sheets(train, synthetic, chosen, show_real),
+        curves=Markup(figures.training_curves(list(map(dict, history)))),
+        pictures=[(step, _data_uri(png)) for step, png in _spread(pictures)],
+        distributions=Markup(figures.distributions(evaluation)),
+        spectra=Markup(figures.spectra(evaluation)),
+        correlations=Markup(figures.correlations(evaluation)),
+        distances=Markup(figures.nearest_distances(evaluation.distances) if evaluation.distances else ""),
+        n_reference=evaluation.distances.n_reference if evaluation.distances else 0,
+        pairs=Markup(
+            figures.closest_pairs(train, synthetic, evaluation.distances) if evaluation.distances and show_real else ""
+        ),
+        rows=[_row(metric) for metric in evaluation.metrics],
+        real_colour=paper.REAL_COLOUR,
+        synthetic_colour=paper.SYNTHETIC_COLOUR,
+    )
+    write_atomic(path, page)
+    write_atomic(path.with_name("evaluation.json"), metrics_json(evaluation.metrics))
+
+
+def metrics_json(metrics: Sequence[Metric]) -> str:
+    """The figures as JSON; a value that could not be computed is null."""
+    plain = [
+        {key: number(value) if isinstance(value, float) else value for key, value in asdict(metric).items()}
+        for metric in metrics
+    ]
+    return json.dumps({"metrics": plain}, indent=2, allow_nan=False) + "\n"
+
+
+def _template() -> Template:
+    source = files("ecgveil.report").joinpath("report.html.j2").read_text(encoding="utf-8")
+    return Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True).from_string(
+        source
+    )
+
+
+def _chosen_rows(train: ECGSet, synthetic: ECGSet, seed: int) -> list[tuple[int, int]]:
+    """(training row, synthetic row) drawn at random, so that nobody can have picked them."""
+    rng = np.random.default_rng([seed, 7])
+    n = min(SHOWN, len(train), len(synthetic))
+    drawn = (rng.choice(len(each), n, replace=False) for each in (train, synthetic))
+    return [(int(real), int(made)) for real, made in zip(*drawn, strict=True)]
+
+
+def _sheets(train: ECGSet, synthetic: ECGSet, chosen: list[tuple[int, int]], show_real: bool) -> list[dict]:
+    sheets = []
+    for real, made in chosen:
+        if show_real:
+            sheets.append(_sheet(train, real, f"Real ECG: training set, row {real}", synthetic=False))
+        sheets.append(_sheet(synthetic, made, f"Synthetic ECG {made}", synthetic=True))
+    return sheets
+
+
+def _sheet(ecgs: ECGSet, row: int, title: str, *, synthetic: bool) -> dict:
+    fig = paper.draw_12lead(ecgs, row, title=title, synthetic=synthetic)
+    return {"src": _data_uri(paper.to_png(fig, dpi=130)), "alt": title, "width_mm": f"{paper.width_mm(fig):.1f}"}
+
+
+def _spread(pictures: Sequence[tuple[int, bytes]]) -> list[tuple[int, bytes]]:
+    """At most six pictures, evenly along training, first and last among them."""
+    if len(pictures) <= MOST_PICTURES:
+        return list(pictures)
+    return [pictures[round(i)] for i in np.linspace(0, len(pictures) - 1, MOST_PICTURES)]
+
+
+def _row(metric: Metric) -> dict[str, str]:
+    aim = f"target {text(metric.target)}" if metric.better == "target" else f"{metric.better} is better"
+    return {
+        "family": metric.family,
+        "name": words.full_name(metric),
+        "key": metric.name,
+        "value": text(metric.value),
+        "interval": f"{text(metric.ci_low)} to {text(metric.ci_high)}",
+        "aim": aim,
+        "floor": text(metric.floor),
+        "floor_of": metric.floor_of,
+        "n": str(metric.n),
+        "verdict": metric.verdict,
+    }
+
+
+def _data_uri(png: bytes) -> str:
+    return "data:image/png;base64," + base64.b64encode(png).decode("ascii")

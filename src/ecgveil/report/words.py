@@ -1,0 +1,92 @@
+"""The summary of the report in plain words. It says what the figures say, no more, and what nobody has yet shown."""
+
+from __future__ import annotations
+
+from ecgveil.evaluation import Evaluation, Metric
+from ecgveil.evaluation.fidelity import BEYOND, WITHIN
+from ecgveil.evaluation.metric import LEAST_N, TOO_FEW, text
+
+NAMES = {
+    "heart_rate_ks": "heart rate",
+    "rr_sd_ks": "irregularity of the rhythm",
+    "beat_likeness_ks": "likeness of the beats within a record",
+    "psd_distance_db": "power spectrum, dB",
+    "lead_correlation_error": "correlation between leads",
+    "limb_residual_median_uv": "limb leads against I and II, uV",
+    "closer_to_train_share": "share nearer to training than to holdout, equal parts",
+    "nearest_is_train_share": "share whose nearest real ECG is a training ECG, all patients",
+    "median_distance_to_train_uv": "median distance to the nearest training ECG, uV",
+    "near_copy_share": "share nearer to training than the nearest 5 % of holdout ECGs",
+}
+
+NOT_SHOWN = (
+    "PR, QRS and QT intervals, axes and clinical statements have not been measured yet, nor compared.",
+    "No attack has been tried: nobody has yet tested whether one can tell from the synthetic ECGs who was in the "
+    "training set. Distances to the nearest record cannot show that.",
+    "Usefulness has not been tested: no classifier has been trained on these ECGs and tested on real ones.",
+    "No cardiologist has reviewed them. Expert review is pending.",
+)
+
+
+def full_name(metric: Metric) -> str:
+    """Name of a figure for a reader."""
+    for wave, word in (("r", "R wave"), ("t", "T wave")):
+        if metric.name.startswith(f"{wave}_amplitude_"):
+            return f"{word} in {metric.name.split('_')[2]}"
+    return NAMES.get(metric.name, metric.name.replace("_", " "))
+
+
+def findings(evaluation: Evaluation) -> list[str]:
+    """What the figures say, a sentence each."""
+    return [*_fidelity(evaluation.metrics), *_privacy(evaluation.metrics), *evaluation.notes]
+
+
+def not_shown(evaluation: Evaluation) -> list[str]:
+    """What is not yet shown, a sentence each."""
+    smallest = min(len(each) for each in (evaluation.train, evaluation.holdout, evaluation.synthetic))
+    few = [f"The smallest set compared holds {smallest} ECGs: only coarse differences would be seen."]
+    return [*(few if smallest < 100 else []), *NOT_SHOWN]
+
+
+def _fidelity(metrics: list[Metric]) -> list[str]:
+    figures = [metric for metric in metrics if metric.family == "fidelity"]
+    if not figures:
+        return []
+    within = sum(metric.verdict == WITHIN for metric in figures)
+    beyond = [full_name(metric) for metric in figures if metric.verdict == BEYOND]
+    unknown = [full_name(metric) for metric in figures if metric.verdict not in (WITHIN, BEYOND)]
+    if len(unknown) == len(figures):
+        return [f"How real they are cannot be told: fewer than {LEAST_N} patients on one side, or nothing to measure."]
+    share = "All" if within == len(figures) else str(within)
+    said = [
+        f"{share} of {len(figures)} figures of likeness are no further from real ECGs than real ECGs are from each "
+        f"other, as far as {figures[0].n} records on a side can tell."
+    ]
+    if beyond:
+        said.append(f"Further from real ECGs than real ones are from each other: {', '.join(beyond)}.")
+    if unknown:
+        said.append(f"Not judged: {', '.join(unknown)}.")
+    return said
+
+
+def _privacy(metrics: list[Metric]) -> list[str]:
+    said = []
+    shares = {metric.name: metric for metric in metrics if metric.name in ("closer_to_train_share",
+                                                                        "nearest_is_train_share")}  # fmt: skip
+    for metric in shares.values():
+        if metric.value != metric.value:  # NaN: not computed
+            continue
+        what = "equally many training and holdout ECGs" if metric.name == "closer_to_train_share" else "all real ECGs"
+        verdict = f"{metric.verdict} (n = {metric.n})" if metric.verdict == TOO_FEW else metric.verdict
+        said.append(
+            f"Among {what}, the nearest one is a training ECG for {100 * metric.value:.0f} % of the synthetic ECGs "
+            f"(95 % interval {100 * metric.ci_low:.0f} to {100 * metric.ci_high:.0f} %; by chance "
+            f"{100 * metric.target:.0f} %): {verdict}."
+        )
+    median = next((metric for metric in metrics if metric.name == "median_distance_to_train_uv"), None)
+    if median is not None and median.value == median.value:
+        said.append(
+            f"The median distance to the nearest training ECG is {text(median.value)} uV; unseen real ECGs lie at "
+            f"{text(median.floor)} uV: {median.verdict}."
+        )
+    return said

@@ -1,0 +1,1 @@
+"""The parts of the parametric simulator; the public functions are in `ecgveil.simulate`."""

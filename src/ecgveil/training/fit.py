@@ -1,0 +1,215 @@
+"""`fit`: ECGs and a recipe -> a run folder."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import platform
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from ecgveil import paper
+from ecgveil.ecg import ECGSet
+from ecgveil.encoder import Encoder
+from ecgveil.errors import RecordError, RunError
+from ecgveil.files import require_free
+from ecgveil.measure.beats import r_peaks
+from ecgveil.models import MODELS
+from ecgveil.models.contract import Context
+from ecgveil.models.draw import draw
+from ecgveil.models.rhythm import Rhythm
+from ecgveil.recipe import Recipe, load_recipe
+from ecgveil.split import split
+from ecgveil.training.loop import Players, train
+from ecgveil.training.run import RunFolder
+
+_PICTURED = 3  # synthetic ECGs in each picture along training
+
+
+def fit(
+    ecgs: ECGSet,
+    recipe: Recipe | str | Path,
+    out: str | Path,
+    *,
+    seed: int = 0,
+    resume: bool = False,
+    on_start: Callable[[int, int], None] = lambda step, total: None,
+    on_log: Callable[[dict[str, Any]], None] = lambda row: None,
+) -> RunFolder:
+    """Split by patient, fit encoder and rhythm on the training part, and train the recipe's generator on it.
+
+    Parameters
+    ----------
+    ecgs : windows in the form the recipe asks for (leads, fs, n_samples)
+    recipe : a recipe, its name, or the path of its file
+    out : run folder to make
+    seed : of the split, the initial weights and every draw of training
+    resume : continue the run in `out` if there is one
+    on_start : called once with (first step, all steps)
+    on_log : called with each row of metrics
+
+    Returns
+    -------
+    RunFolder
+        Stopped early, by SIGINT or SIGTERM, it holds a checkpoint to resume from.
+
+    Raises
+    ------
+    ConfigError, RecordError, RunError
+        Settings, records or the folder do not allow it; the message says what to do.
+    """
+    recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
+    out = Path(out)
+    exists = out.exists() and (not out.is_dir() or any(out.iterdir()))
+    if exists and not resume:
+        _refuse(out)
+    _check_form(ecgs, recipe)
+    train_part = split(ecgs, seed=seed).train
+    fingerprint = _fingerprint(train_part)
+    if exists:
+        folder = _resumed(out, recipe, seed, fingerprint)
+        players = Players(recipe, context(folder.recipe, folder.encoder, folder.rhythm), seed)
+        with folder.locked():
+            state, step = folder.load_state()
+        players.load(state)
+    else:
+        encoder = Encoder.fit(
+            train_part, recipe.encoder.standardize, recipe.encoder.arrange, **recipe.encoder_settings()
+        )
+        rhythm = _fit_rhythm(train_part, seed) if MODELS[recipe.model["architecture"]].needs_rhythm else None
+        players, step = Players(recipe, context(recipe, encoder, rhythm), seed), 0
+        folder = RunFolder.create(
+            out,
+            recipe=recipe,
+            encoder=encoder,
+            rhythm=rhythm,
+            provenance=_provenance(ecgs, train_part, encoder, seed, fingerprint),
+            state=players.state(),
+            weights=players.average.state_dict(),
+        )
+    windows, _ = folder.encoder.encode(train_part)
+    on_start(step, recipe.n_steps(len(windows)))
+    with folder.locked(), _asked_to_stop() as stop:
+        train(
+            players,
+            windows,
+            recipe=recipe,
+            seed=seed,
+            folder=folder,
+            start=step,
+            on_log=on_log,
+            on_picture=lambda at, generator: _picture(folder, generator, seed, at),
+            stop=stop,
+        )
+    return folder
+
+
+def context(recipe: Recipe, encoder: Encoder, rhythm: Rhythm | None) -> Context:
+    return Context(encoder.shape, recipe.data.fs, rhythm)
+
+
+def _refuse(out: Path) -> None:
+    if (out / "recipe.toml").is_file():
+        raise RunError(f"{out} already holds a run; pass --resume to continue it, or choose another folder")
+    require_free(out)
+
+
+def _check_form(ecgs: ECGSet, recipe: Recipe) -> None:
+    data = recipe.data
+    found = (ecgs.leads, ecgs.fs, ecgs.n_samples, ecgs.units)
+    if found != (data.leads, data.fs, data.n_samples, "mV"):
+        raise RecordError(
+            f"recipe {recipe.name} takes {data.n_samples} samples of {', '.join(data.leads)} at {data.fs:g} Hz in mV, "
+            f"these ECGs have {ecgs.n_samples} of {', '.join(ecgs.leads)} at {ecgs.fs:g} Hz in {ecgs.units}; "
+            f"read them with read(folder, leads=..., fs=..., n_samples=...)"
+        )
+
+
+def _resumed(out: Path, recipe: Recipe, seed: int, fingerprint: str) -> RunFolder:
+    """The run in `out`, if it is this very run."""
+    folder = RunFolder(out)
+    if folder.recipe != recipe:
+        raise RunError(f"{out} was made with other settings ({_difference(folder.recipe, recipe)}); give the same")
+    if folder.provenance["seed"] != seed:
+        raise RunError(f"{out} was made with seed {folder.provenance['seed']}, not {seed}; give the same seed")
+    if folder.provenance["data_sha256"] != fingerprint:
+        raise RunError(f"{out} was trained on other records than these; give the same data")
+    return folder
+
+
+def _difference(old: Recipe, new: Recipe) -> str:
+    one, two = _flat(old.model_dump()), _flat(new.model_dump())
+    return ", ".join(
+        f"{key} {one.get(key)} there, {two.get(key)} here"
+        for key in sorted(one.keys() | two.keys())
+        if one.get(key) != two.get(key)
+    )
+
+
+def _flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in table.items():
+        found.update(_flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value})
+    return found
+
+
+def _fit_rhythm(train_part: ECGSet, seed: int) -> Rhythm:
+    return Rhythm.fit([np.diff(peaks) / train_part.fs for peaks in r_peaks(train_part)], seed)
+
+
+def _fingerprint(ecgs: ECGSet) -> str:
+    """A digest of the training windows: resuming on other data must not pass unnoticed."""
+    digest = hashlib.sha256()
+    digest.update(repr((ecgs.signal.shape, ecgs.leads, ecgs.fs)).encode())
+    digest.update(np.ascontiguousarray(ecgs.signal).tobytes())
+    return digest.hexdigest()
+
+
+def _provenance(ecgs: ECGSet, train_part: ECGSet, encoder: Encoder, seed: int, fingerprint: str) -> dict[str, Any]:
+    """What made this run: versions, seed, counts. Nothing of any one patient."""
+    packages = ("ecgveil", "torch", "numpy", "scipy", "neurokit2", "wfdb")
+    return {
+        "synthetic": "this run generates synthetic ECGs; not for clinical use",
+        "seed": seed,
+        "data_sha256": fingerprint,
+        "counts": {
+            "all": {"windows": len(ecgs), "patients": len(set(ecgs.patient_id))},
+            "train": {"windows": len(train_part), "patients": len(set(train_part.patient_id))},
+        },
+        "saturated": getattr(encoder.standardize, "saturated_", {}),
+        "versions": {name: importlib.metadata.version(name) for name in packages}
+        | {"python": platform.python_version()},
+        "threads": torch.get_num_threads(),
+    }
+
+
+def _picture(folder: RunFolder, generator: nn.Module, seed: int, step: int) -> None:
+    """The same noise at every step, so that the strip shows training and not luck."""
+    signal = folder.encoder.decode(draw(generator, seed, 0, _PICTURED))
+    ecgs = ECGSet(signal, folder.recipe.data.fs, folder.encoder.leads, tuple(f"sample {k}" for k in range(_PICTURED)))
+    figure = paper.draw_strips(ecgs, range(_PICTURED), title=f"step {step}", synthetic=True)
+    folder.save_picture(step, paper.to_png(figure))
+
+
+@contextmanager
+def _asked_to_stop() -> Iterator[Callable[[], bool]]:
+    """True from the first SIGINT or SIGTERM on: the step under way is finished and saved."""
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked.is_set
+        return
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, lambda *_: asked.set()) for number in numbers]
+    try:
+        yield asked.is_set
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)

@@ -1,0 +1,203 @@
+"""The one loop that drives any generator and critic.
+
+Every random draw of step s comes from a stream of (seed, s), and the windows of a batch from permutations of
+(seed, pass): nothing random needs saving, so that a run resumed is bit for bit a run never interrupted.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from ecgveil.errors import RunError
+from ecgveil.models import MODELS
+from ecgveil.models.contract import Context, stack
+from ecgveil.recipe import Recipe
+from ecgveil.streams import INITIAL, NOISE, ORDER, TORCH, stream
+from ecgveil.training.objectives import OBJECTIVES
+from ecgveil.training.run import RunFolder
+
+
+class Players:
+    """Generator, critic, the averaged generator, and their optimizers."""
+
+    def __init__(self, recipe: Recipe, context: Context, seed: int):
+        model, settings, t = MODELS[recipe.model["architecture"]], recipe.model_settings(), recipe.training
+        with torch.random.fork_rng(devices=[]):  # torch draws initial weights from its global stream only
+            torch.manual_seed(int(stream(seed, INITIAL).integers(2**63)))
+            self.generator: nn.Module = model.generator(settings, context)
+            self.critic: nn.Module = model.critic(settings, context)
+            self.average: nn.Module = model.generator(settings, context)
+        self.average.load_state_dict(self.generator.state_dict())
+        self.average.requires_grad_(False).eval()
+        self.optimizers = tuple(
+            torch.optim.Adam(player.parameters(), t.learning_rate, betas=t.betas)
+            for player in (self.generator, self.critic)
+        )
+
+    def state(self) -> dict[str, Tensor]:
+        """All tensors under flat names; optimizer moments by parameter number."""
+        flat = {}
+        for name in ("generator", "critic", "average"):
+            flat.update({f"{name}/{key}": value for key, value in getattr(self, name).state_dict().items()})
+        for name, optimizer in zip(("generator", "critic"), self.optimizers, strict=True):
+            for number, moments in optimizer.state_dict()["state"].items():
+                flat.update({f"adam-{name}/{number}/{key}": value for key, value in moments.items()})
+        return flat
+
+    def load(self, flat: dict[str, Tensor]) -> None:
+        try:
+            for name in ("generator", "critic", "average"):
+                prefix = f"{name}/"
+                own = {key.removeprefix(prefix): value for key, value in flat.items() if key.startswith(prefix)}
+                getattr(self, name).load_state_dict(own)
+        except RuntimeError as error:
+            raise RunError("state.safetensors does not fit recipe.toml; the run is damaged: fit again") from error
+        for name, optimizer in zip(("generator", "critic"), self.optimizers, strict=True):
+            moments: dict[int, dict[str, Tensor]] = {}
+            for key, value in flat.items():
+                if key.startswith(f"adam-{name}/"):
+                    _, number, moment = key.split("/")
+                    moments.setdefault(int(number), {})[moment] = value
+            optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
+
+
+def train(
+    players: Players,
+    windows: np.ndarray,
+    *,
+    recipe: Recipe,
+    seed: int,
+    folder: RunFolder,
+    start: int,
+    on_log: Callable[[dict[str, Any]], None],
+    on_picture: Callable[[int, nn.Module], None],
+    stop: Callable[[], bool],
+) -> int:
+    """Train from step `start`; return the step reached (less than the total only if `stop()` said so).
+
+    Parameters
+    ----------
+    windows : encoded training windows, float32 (n, ...)
+    on_log : called with each row of metrics, after it was written
+    on_picture : called with (step, averaged generator) where a picture is due
+    stop : asked after each step
+    """
+    t = recipe.training
+    total = recipe.n_steps(len(windows))
+    fabric = Fabric(devices=1)
+    for module in (players.generator, players.critic, players.average):
+        module.to(fabric.device)
+    data = torch.from_numpy(windows)
+    log_every, pictures = max(1, total // 500), _picture_steps(total, t.pictures)
+    if start == 0 and 0 in pictures:
+        on_picture(0, players.average)
+    saved_at = began = time.monotonic()
+    step = start
+    while step < total and not stop():
+        losses = _step(players, data, recipe, seed, step, total, fabric)
+        step += 1
+        if step % log_every == 0 or step == total:
+            row = {"step": step, "epoch": step * t.batch * t.critic_steps / len(windows), **losses}
+            _require_finite(row, folder)
+            row["seconds_per_step"] = (time.monotonic() - began) / (step - start)
+            folder.log(row)
+            on_log(row)
+        if step in pictures:
+            on_picture(step, players.average)
+        if time.monotonic() - saved_at > t.checkpoint_seconds:
+            folder.save(step, players.state(), players.average.state_dict())
+            saved_at = time.monotonic()
+    folder.save(step, players.state(), players.average.state_dict())
+    return step
+
+
+def _step(
+    players: Players, data: Tensor, recipe: Recipe, seed: int, step: int, total: int, fabric: Fabric
+) -> dict[str, float]:
+    """One generator update, after its critic updates; step counts from 0."""
+    t, objective = recipe.training, OBJECTIVES[recipe.training.objective]
+    generator, critic = players.generator, players.critic
+    rng = torch.Generator().manual_seed(int(stream(seed, TORCH, step).integers(2**63)))
+    draws = stream(seed, NOISE, step)
+    _set_rate(players.optimizers, t.learning_rate, t.decay, step / total)
+
+    def fake() -> Tensor:
+        return generator(stack([generator.draw(draws) for _ in range(t.batch)], fabric.device))
+
+    def seen(x: Tensor) -> Tensor:
+        return _augment(x, t.augment_gain, t.augment_noise, rng)
+
+    for update in range(t.critic_steps):
+        number = step * t.critic_steps + update
+        real = data[_batch_rows(seed, number, t.batch, len(data))].to(fabric.device)
+        with torch.no_grad():
+            made = fake()
+        loss_critic = objective.critic_loss(critic, seen(real), seen(made), rng, t, number)
+        _update(players.optimizers[1], loss_critic, fabric)
+    critic.requires_grad_(False)
+    loss_generator = objective.generator_loss(critic, seen(real), seen(fake()), rng)
+    _update(players.optimizers[0], loss_generator, fabric)
+    critic.requires_grad_(True)
+    _average(players.average, generator, min(t.ema, (step + 1) / (step + 10)))
+    return {"critic_loss": loss_critic.item(), "generator_loss": loss_generator.item()}
+
+
+def _update(optimizer: torch.optim.Optimizer, loss: Tensor, fabric: Fabric) -> None:
+    optimizer.zero_grad()
+    fabric.backward(loss)
+    optimizer.step()
+
+
+def _batch_rows(seed: int, number: int, batch: int, n: int) -> np.ndarray:
+    """Rows of batch `number`: the windows in endless permutations, one for each pass."""
+    places = np.arange(number * batch, (number + 1) * batch)
+    rows = np.empty(batch, int)
+    for each in np.unique(places // n):
+        mine = places // n == each
+        rows[mine] = stream(seed, ORDER, int(each)).permutation(n)[places[mine] % n]
+    return rows
+
+
+def _augment(x: Tensor, gain: float, noise: float, rng: torch.Generator) -> Tensor:
+    """Real and synthetic alike, so that what is added to both cannot leak into samples (Karras 2020)."""
+    if gain:
+        shape = (x.shape[0], *[1] * (x.ndim - 1))
+        x = x * torch.exp(gain * torch.randn(shape, generator=rng)).to(x.device)
+    if noise:
+        x = x + (noise * torch.randn(x.shape, generator=rng)).to(x.device)
+    return x
+
+
+def _set_rate(optimizers: tuple[torch.optim.Optimizer, ...], rate: float, decay: float, done: float) -> None:
+    factor = min(1.0, (1.0 - done) / decay) if decay else 1.0
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = rate * factor
+
+
+@torch.no_grad()
+def _average(average: nn.Module, generator: nn.Module, decay: float) -> None:
+    for mean, now in zip(average.parameters(), generator.parameters(), strict=True):
+        mean.lerp_(now, 1.0 - decay)
+    for mean, now in zip(average.buffers(), generator.buffers(), strict=True):
+        mean.copy_(now)  # running statistics of batch norm
+
+
+def _picture_steps(total: int, number: int) -> set[int]:
+    return {round(total * i / (number - 1)) for i in range(number)} if number > 1 else set()
+
+
+def _require_finite(row: dict[str, Any], folder: RunFolder) -> None:
+    for name in ("critic_loss", "generator_loss"):
+        if not np.isfinite(row[name]):
+            raise RunError(
+                f"{folder.path}: {name} is {row[name]} at step {row['step']}: training diverged; "
+                "fit again with a lower training.learning_rate"
+            )

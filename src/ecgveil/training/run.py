@@ -1,0 +1,148 @@
+"""The run folder: all that `fit` leaves behind, and all that resuming and sampling need.
+
+recipe.toml          settings as resolved
+encoder.json         the fitted encoder
+population.json      the fitted rhythm, where the model has one
+weights.safetensors  the generator that is sampled
+state.safetensors    both players, averages and optimizers: the full state to resume from
+metrics.jsonl        one line for each logged step
+pictures/            synthetic samples along training
+provenance.json      versions, seed, counts, fingerprint of the data; nothing of any patient
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ecgveil.encoder import Encoder
+from ecgveil.errors import ConfigError, RunError
+from ecgveil.files import load_tensors, new_folder, save_tensors, write_atomic
+from ecgveil.models.rhythm import Rhythm
+from ecgveil.recipe import Recipe, load_recipe
+
+
+class RunFolder:
+    """An existing run folder, its small files read and checked.
+
+    Raises
+    ------
+    RunError
+        The folder is missing, is no run, or is damaged.
+    """
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+        if not self.path.is_dir():
+            raise RunError(f"{self.path}: no such run folder; make one with `ecgveil fit`")
+        if not (self.path / "recipe.toml").is_file():
+            raise RunError(f"{self.path} is not a run folder: it has no recipe.toml; give the --out of a fit")
+        try:
+            self.recipe: Recipe = load_recipe(self.path / "recipe.toml")
+        except ConfigError as error:
+            raise RunError(f"{error}; the run is damaged: fit again into another folder") from error
+        self.encoder = Encoder.from_json(self._json("encoder.json"))
+        self.provenance: dict[str, Any] = self._json("provenance.json")
+        self.rhythm: Rhythm | None = None
+        if (rhythm := self._json("population.json").get("rhythm")) is not None:
+            try:
+                self.rhythm = Rhythm(**rhythm)
+            except TypeError as error:
+                raise RunError(f"{self.path / 'population.json'} is damaged; fit again") from error
+
+    @classmethod
+    def create(
+        cls,
+        path: Path,
+        *,
+        recipe: Recipe,
+        encoder: Encoder,
+        rhythm: Rhythm | None,
+        provenance: dict[str, Any],
+        state: dict[str, torch.Tensor],
+        weights: dict[str, torch.Tensor],
+    ) -> RunFolder:
+        """Write a run at step 0; it is there whole or not at all."""
+        with new_folder(path) as folder:
+            (folder / "pictures").mkdir()
+            write_atomic(folder / "recipe.toml", recipe.to_toml())
+            write_atomic(folder / "encoder.json", json.dumps(encoder.to_json(), indent=1))
+            population = {"rhythm": rhythm.to_json() if rhythm else None}
+            write_atomic(folder / "population.json", json.dumps(population, indent=1))
+            write_atomic(folder / "provenance.json", json.dumps(provenance, indent=1))
+            write_atomic(folder / "metrics.jsonl", "")
+            save_tensors(folder / "state.safetensors", state, step=0)
+            save_tensors(folder / "weights.safetensors", weights, step=0)
+        return cls(path)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Nobody else writes meanwhile; the lock dies with its process."""
+        with open(self.path / "recipe.toml", "rb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise RunError(f"{self.path}: another process is training this run; wait for it") from error
+            yield
+
+    def save(self, step: int, state: dict[str, torch.Tensor], weights: dict[str, torch.Tensor]) -> None:
+        save_tensors(self.path / "weights.safetensors", weights, step=step)
+        save_tensors(self.path / "state.safetensors", state, step=step)
+
+    def load_state(self) -> tuple[dict[str, torch.Tensor], int]:
+        """The training state, and the step it was saved at; the log is cut back to that step."""
+        state, facts = load_tensors(self.path / "state.safetensors")
+        rows = [row for row in self.metrics() if row["step"] <= facts["step"]]
+        write_atomic(self.path / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+        return state, facts["step"]
+
+    def load_weights(self) -> tuple[dict[str, torch.Tensor], int]:
+        """The generator's weights, and their step."""
+        weights, facts = load_tensors(self.path / "weights.safetensors")
+        return weights, facts["step"]
+
+    @property
+    def total_steps(self) -> int:
+        """Steps of the whole training."""
+        return self.recipe.n_steps(self.provenance["counts"]["train"]["windows"])
+
+    def log(self, row: dict[str, Any]) -> None:
+        with open(self.path / "metrics.jsonl", "a") as file:
+            file.write(json.dumps(row) + "\n")
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """The logged rows; a last line cut short by a crash is dropped."""
+        path = self.path / "metrics.jsonl"
+        if not path.is_file():
+            raise RunError(f"{path} is missing; the run is damaged: fit again")
+        rows = []
+        lines = path.read_text().splitlines()
+        for number, line in enumerate(lines, start=1):
+            try:
+                rows.append(json.loads(line))
+            except json.JSONDecodeError as error:
+                if number < len(lines):
+                    raise RunError(f"{path}: line {number} is damaged; fit again into another folder") from error
+        return rows
+
+    def pictures(self) -> list[tuple[int, bytes]]:
+        """(step, PNG) of the sample pictures, in order of step."""
+        files = (self.path / "pictures").glob("step-*.png")
+        return sorted((int(file.stem.removeprefix("step-")), file.read_bytes()) for file in files)
+
+    def save_picture(self, step: int, png: bytes) -> None:
+        write_atomic(self.path / "pictures" / f"step-{step:07d}.png", png)
+
+    def _json(self, name: str) -> dict[str, Any]:
+        try:
+            return json.loads((self.path / name).read_text())
+        except FileNotFoundError as error:
+            raise RunError(f"{self.path / name} is missing; the run is damaged: fit again") from error
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise RunError(f"{self.path / name} is damaged ({error}); fit again into another folder") from error

@@ -1,0 +1,77 @@
+import pytest
+
+from ecgveil.errors import ConfigError
+from ecgveil.recipe import load_recipe, parse_overrides, recipe_names
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_a_recipe_written_out_and_read_again_is_the_same(name, tmp_path):
+    recipe = load_recipe(name)
+    assert recipe.name == name
+    file = tmp_path / "recipe.toml"
+    file.write_text(recipe.to_toml())
+    assert load_recipe(file) == recipe
+
+
+def test_the_published_settings():
+    p1, p2 = load_recipe("piacentino-z"), load_recipe("pulse2pulse")
+    assert (p1.data.leads, p1.data.fs, p1.data.n_samples) == (("I",), 1000, 2025)
+    assert (p1.training.epochs, p1.training.batch) == (200, 30)
+    assert (p1.model["widths"], p1.model["latent"]) == ([64, 128, 256], 100)
+    assert (len(p2.data.leads), p2.data.n_samples, p2.data.fs) == (8, 5000, 500)
+    t = p2.training
+    assert (t.objective, t.learning_rate, t.betas, t.critic_steps, t.batch) == ("wgan-gp", 1e-4, (0.5, 0.9), 5, 32)
+
+
+def test_overrides():
+    recipe = load_recipe("quick", parse_overrides(["training.steps=7", "data.leads=['I']", "model.width = 8"]))
+    assert (recipe.training.steps, recipe.data.leads, recipe.model["width"]) == (7, ("I",), 8)
+    recipe = load_recipe("quick", {"training.epochs": 3})
+    assert (recipe.training.steps, recipe.training.epochs) == (None, 3)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"training.stepz": 3}, "unknown setting 'training.stepz'; did you mean 'training.steps'?"),
+        ({"model.widht": 3}, "unknown setting 'model.widht'; did you mean 'model.width'?"),
+        ({"trainin.steps": 3}, "unknown setting 'trainin.steps'; did you mean 'training.steps'?"),
+        ({"training.batch": -1}, "training.batch is -1"),
+        ({"training.batch": "many"}, "training.batch is 'many'"),
+        ({"training.objective": "wgan"}, "training.objective is 'wgan'"),
+        ({"model.architecture": "beats"}, "did you mean 'beat'?"),
+        ({"encoder.arrange": "zz"}, "unknown encoder.arrange 'zz'"),
+        ({"data.leads": ["X"]}, "unknown lead 'X'"),
+        ({"training.learning_rate": float("nan")}, "training.learning_rate is nan"),
+    ],
+)
+def test_wrong_settings(overrides, message):
+    with pytest.raises(ConfigError) as caught:
+        load_recipe("quick", overrides)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_all_problems_at_once():
+    with pytest.raises(ConfigError) as caught:
+        load_recipe("quick", {"training.batch": -1, "training.stepz": 1, "model.widht": 1})
+    assert all(word in str(caught.value) for word in ("training.batch", "training.stepz", "model.widht"))
+
+
+@pytest.mark.parametrize("text", ["training.steps", "steps=3", "=3"])
+def test_an_assignment_that_is_none(text):
+    with pytest.raises(ConfigError, match="group.name=value"):
+        parse_overrides([text])
+
+
+def test_unknown_recipe_and_broken_file(tmp_path):
+    with pytest.raises(ConfigError, match="did you mean 'quick'"):
+        load_recipe("quik")
+    with pytest.raises(ConfigError, match="no such recipe file"):
+        load_recipe(tmp_path / "absent.toml")
+    (tmp_path / "broken.toml").write_text("a = ")
+    with pytest.raises(ConfigError, match="not a TOML file"):
+        load_recipe(tmp_path / "broken.toml")
+    (tmp_path / "empty.toml").write_text("")
+    with pytest.raises(ConfigError, match="training is missing"):
+        load_recipe(tmp_path / "empty.toml")
