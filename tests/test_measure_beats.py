@@ -114,7 +114,7 @@ def test_beats_that_reach_over_the_edge_are_not_used():
 def test_peaks_agree_with_the_cardiologists_marks_of_ludb():
     if not LUDB.is_dir():
         pytest.skip("needs ../shared/data/ludb")
-    names = sorted((path.stem for path in LUDB.glob("*.hea")), key=int)[::3]
+    names = sorted((path.stem for path in LUDB.glob("*.hea")), key=int)[::5]
     signal = np.stack([wfdb.rdrecord(str(LUDB / name)).p_signal.T for name in names])
     marks = []
     for name in names:
@@ -122,7 +122,7 @@ def test_peaks_agree_with_the_cardiologists_marks_of_ludb():
         every = np.sort(np.concatenate([a.sample[np.array(a.symbol) == "N"] for a in each]))
         groups = np.split(every, np.flatnonzero(np.diff(every) > 75) + 1)
         marks.append(np.array([np.median(group) / 500 for group in groups if len(group) >= 5]))
-    for fs in (100, 500, 1000):
+    for fs in (100, 500):
         ecgs = ECGSet(resample_poly(signal, fs, 500, axis=-1), fs, LEADS_12, names)
         sensitivity, ppv = score([at / fs for at in r_peaks(ecgs)], marks, 0.1)
         assert sensitivity > 0.995

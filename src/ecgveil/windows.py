@@ -110,12 +110,13 @@ def read(
     wanted = _check_arguments(leads, fs, seconds, n_samples)
     pieces: list[_Piece] = []
     findings: list[Finding] = []
-    scanned = scan(folder, leads=wanted or LEADS_8, allow=allow, progress=progress)
-    for finding, record in scanned:
+    for finding, record in scan(folder, leads=wanted or LEADS_8, allow=allow, progress=progress):
         findings.append(finding)
         if record is not None:
             piece = _Piece.of(record, wanted)
-            pieces.append(piece.at(fs) if resample and fs else piece)  # at once: raw signals are not held
+            if fs is not None and (resample or (reduce and piece.fs > fs)):
+                piece = piece.at(fs)  # at once, so that raw signals are not held
+            pieces.append(piece)
     _check_some(pieces, findings, folder)
     rate = fs or _common_rate(pieces, resample)
     _check_rates(pieces, rate, resample, reduce, asked=fs is not None)
@@ -174,7 +175,7 @@ def _check_some(pieces: list[_Piece], findings: list[Finding], folder: str | Pat
         if len(units) > 1:
             raise RecordError(f"{folder}: records have different units, {', '.join(sorted(units))}; read them apart")
         return
-    counts = Counter(code for each in findings for code in each.reasons)
+    counts = Counter(code for each in findings if not each.kept for code in each.reasons)
     listed = ", ".join(f"{code} {n}" for code, n in counts.most_common())
     most, _ = counts.most_common(1)[0]
     first = next(each for each in findings if most in each.reasons)
@@ -200,14 +201,14 @@ def _common_rate(pieces: list[_Piece], may_resample: bool) -> float:
 def _check_rates(pieces: list[_Piece], rate: float, may_resample: bool, reduce: bool, asked: bool) -> None:
     if may_resample or not asked:
         return
-    rates = {piece.fs for piece in pieces}
+    records = [piece.record for piece in pieces]
+    rates = {record.fs for record in records}
     if reduce and len(rates) == 1 and min(rates) >= rate:
         return
-    odd = next((piece for piece in pieces if piece.fs != rate), None)
+    odd = next((record for record in records if record.fs != rate), None)
     if odd is not None:
-        raise RecordError(
-            f"{odd.record.path.name}: fs is {odd.fs:g} Hz, the recipe needs {rate:g} Hz; pass --resample (resample=True)"
-        )
+        found = f"{odd.path.name}: fs is {odd.fs:g} Hz, the recipe needs {rate:g} Hz"
+        raise RecordError(f"{found}; pass --resample (resample=True)")
 
 
 def _common_length(pieces: list[_Piece], rate: float) -> int:

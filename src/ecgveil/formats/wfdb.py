@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path, PurePosixPath
@@ -28,6 +27,7 @@ from ecgveil.formats.repair import COUNTS_PER_MV, challenge_gain, exchange_names
 from ecgveil.leads import standard_name
 
 MILLIVOLTS = {"": 1.0, "mv": 1.0, "uv": 1e-3, "µv": 1e-3, "μv": 1e-3, "nv": 1e-6, "v": 1e3}  # '': WFDB's default, mV
+_MOST_MV = 1e6
 _FLAC = (508, 516, 524)
 _BYTES = {8: 1, 16: 2, 24: 3, 32: 4, 61: 2, 80: 1, 160: 2, 212: 1.5, 310: 4 / 3, 311: 4 / 3}
 # What the wfdb package accepts: a plain name, and a time and date in WFDB's own form.
@@ -122,8 +122,8 @@ def _decode(path: Path, head: Header) -> _Data:
     """Decode a single-segment record and hold it against its header."""
     if not head.signals:
         raise RecordError(f"{path.name} has no signals")
-    for file, lines in _by_file(head):
-        _check_file(path.with_name(file), lines, head)
+    for _, lines in groupby(head.signals, key=lambda line: line.file):
+        _check_file(path.parent, list(lines), head)
     raw = _rdrecord(path, head)
     counts = raw.e_d_signal or []
     if len(counts) != len(head.signals):
@@ -133,7 +133,10 @@ def _decode(path: Path, head: Header) -> _Data:
     _check_samples(path, head, counts)
     names = tuple(line.name for line in head.signals)
     notes = _calibrate(raw, head)
-    rows = raw.dac(expanded=True, return_res=32)
+    with np.errstate(all="ignore"):  # a gain that makes no sense is refused below, in one line
+        rows = raw.dac(expanded=True, return_res=32)
+    if any((np.abs(row) > _MOST_MV).any() for row in rows):
+        raise RecordError(f"{path.name} cannot be right: its gain makes samples of more than a million mV")
     most = max(
         (line.per_frame for line, each in zip(head.signals, names, strict=True) if standard_name(each)), default=1
     )
@@ -159,11 +162,12 @@ def _calibrate(raw: wfdb.Record, head: Header) -> tuple[str, ...]:
     return (note,)
 
 
-def _check_file(file: Path, lines: list[SignalLine], head: Header) -> None:
+def _check_file(folder: Path, lines: list[SignalLine], head: Header) -> None:
     """The signal file is beside its header and long enough for what the header announces."""
     name = lines[0].file
-    if name != PurePosixPath(name).name or "\\" in name or name in ("-", "~", ".", ".."):
+    if not _beside(name):
         raise RecordError(f"the header refers to {name!r}, which is not a file beside it")
+    file = folder / name
     if not file.is_file():
         raise RecordError(f"its signal file {name} is missing")
     if lines[0].fmt in _FLAC:
@@ -172,7 +176,8 @@ def _check_file(file: Path, lines: list[SignalLine], head: Header) -> None:
         frame = sum(_BYTES[line.fmt] * line.per_frame for line in lines)
         have, need = int((file.stat().st_size - lines[0].offset) / frame + 1e-6), head.n_samples
     else:
-        raise RecordError(f"its signal file {name} has format {lines[0].fmt}, which is not known")
+        formats = ", ".join(sorted({str(line.fmt) for line in lines}))
+        raise RecordError(f"its signal file {name} has format {formats}, which is not known")
     if have < max(need, 1):
         raise RecordError(f"its signal file {name} is truncated: it holds {max(have, 0)} of {need} samples")
 
@@ -246,7 +251,7 @@ def _read_segments(path: Path, head: Header) -> _Data:
 
 
 def _segment(path: Path, name: str, length: int) -> _Data:
-    if name != PurePosixPath(name).name or "\\" in name or name in (".", ".."):
+    if not _beside(name):
         raise RecordError(f"{path.name} refers to a segment {name!r} that is not beside it")
     head = _header.load(path.with_name(f"{name}.hea"))
     if head.record != name:
@@ -258,9 +263,9 @@ def _segment(path: Path, name: str, length: int) -> _Data:
     return _decode(path.with_name(f"{name}.hea"), replace(head, n_samples=length))
 
 
-def _by_file(head: Header) -> Iterator[tuple[str, list[SignalLine]]]:
-    for file, lines in groupby(head.signals, key=lambda line: line.file):
-        yield file, list(lines)
+def _beside(name: str) -> bool:
+    """A plain file name, which cannot lead to another folder (or to standard input, which is WFDB's '-')."""
+    return name == PurePosixPath(name).name and "\\" not in name and name not in ("-", "~", ".", "..")
 
 
 def _listed(folder: Path) -> list[str]:

@@ -233,6 +233,7 @@ def _svg(fig: Figure, name: str) -> str:
         fig.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     drawn = buffer.getvalue()
     drawn = drawn[drawn.index("<svg") :]
+    drawn = re.sub(r"<metadata>.*?</metadata>", "", drawn, flags=re.DOTALL)
     for colour, variable in _VARIABLES.items():
         drawn = drawn.replace(colour, variable)
     drawn = re.sub(r"('DejaVu Sans'|DejaVu Sans)[^;\"]*?sans-serif", "system-ui, sans-serif", drawn)
