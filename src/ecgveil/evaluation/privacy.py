@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.ndimage import uniform_filter1d
-from scipy.stats import beta
+from scipy.stats import beta, fisher_exact
 
 from ecgveil.ecg import ECGSet
 from ecgveil.evaluation.features import draw_rows
@@ -241,11 +241,14 @@ def _distance_metrics(to_train: np.ndarray, holdout_to_train: np.ndarray, seed: 
     limit = np.percentile(holdout_to_train, 5)
     near = int((to_train < limit).sum())
     near_low, near_high = clopper_pearson(near, n)
+    near_holdout = int((holdout_to_train <= limit).sum())
+    # The limit is itself drawn from the holdout, so the two shares are tested against each other, not against 5 %.
+    p_near = fisher_exact([[near, n - near], [near_holdout, n_holdout - near_holdout]], alternative="greater").pvalue
     n_both = min(n, n_holdout)
     small = n_both < LEAST_N
-    verdicts = [TOO_FEW if small else NEARER if nearer else AS_FAR for nearer in (high < floor, near_low > 0.05)]
+    verdicts = [TOO_FEW if small else NEARER if nearer else AS_FAR for nearer in (high < floor, p_near < 0.025)]
     of = "holdout records against training records"
-    near_floor = float((holdout_to_train < limit).mean())
+    near_floor = near_holdout / n_holdout
     return [
         Metric("privacy", NAMES[2], middle, float(low), float(high), "higher", floor, n_both, verdicts[0], of),
         Metric("privacy", NAMES[3], near / n, near_low, near_high, "lower", near_floor, n_both, verdicts[1], of),

@@ -111,7 +111,10 @@ def _assemble(data: _Data, name: str, path: Path) -> Record:
     foreign = [unit for unit in units if unit.lower() not in MILLIVOLTS]
     if not foreign:
         scale = np.array([MILLIVOLTS[unit.lower()] for unit in units], np.float32)
-        signal = signal if (scale == 1).all() else signal * scale[:, None]
+        with np.errstate(over="ignore"):
+            signal = signal if (scale == 1).all() else signal * scale[:, None]
+    if (np.abs(signal) > _MOST_MV).any():
+        raise RecordError(f"{path.name} cannot be right: its gain makes samples of more than a million mV")
     leads, note = exchange_names(signal, leads, tolerance=0.02) if not foreign else (leads, "")
     extra = {data.names[i] or f"signal {i + 1}": data.rows[i] for i, each in enumerate(standard) if not each}
     notes = data.notes + ((note,) if note else ())
@@ -133,10 +136,8 @@ def _decode(path: Path, head: Header) -> _Data:
     _check_samples(path, head, counts)
     names = tuple(line.name for line in head.signals)
     notes = _calibrate(raw, head)
-    with np.errstate(all="ignore"):  # a gain that makes no sense is refused below, in one line
+    with np.errstate(all="ignore"):  # where a gain makes no sense, `_assemble` says so
         rows = raw.dac(expanded=True, return_res=32)
-    if any((np.abs(row) > _MOST_MV).any() for row in rows):
-        raise RecordError(f"{path.name} cannot be right: its gain makes samples of more than a million mV")
     most = max(
         (line.per_frame for line, each in zip(head.signals, names, strict=True) if standard_name(each)), default=1
     )

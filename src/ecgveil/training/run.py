@@ -98,6 +98,7 @@ class RunFolder:
     def load_state(self) -> tuple[dict[str, torch.Tensor], int]:
         """The training state, and the step it was saved at; the log is cut back to that step."""
         state, facts = load_tensors(self.path / "state.safetensors")
+        self.load_weights()  # damaged, they are an error too, though the state could mend them
         rows = [row for row in self.metrics() if row["step"] <= facts["step"]]
         write_atomic(self.path / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
         return state, facts["step"]

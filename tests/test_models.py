@@ -1,0 +1,143 @@
+import numpy as np
+import pytest
+import torch
+
+from ecgveil.models import MODELS
+from ecgveil.models.beat import MAX_BEATS, BeatSettings, Clocks
+from ecgveil.models.contract import Context, stack
+from ecgveil.models.draw import draw
+from ecgveil.models.pulse2pulse import Pulse2PulseSettings, phase_shuffle
+from ecgveil.models.rhythm import Rhythm, rhythm_statistics
+from ecgveil.errors import RecordError
+from ecgveil.training.objectives import OBJECTIVES
+
+RHYTHM = Rhythm.fit([0.8 + 0.02 * np.random.default_rng(i).standard_normal(12) for i in range(30)], seed=0)
+CONTEXTS = {
+    "beat": (Context((8, 500), 100.0, RHYTHM), {"width": 8, "critic_width": 8}),
+    "piacentino-cnn": (Context((1, 45, 45), 1000.0), {}),
+    "pulse2pulse": (Context((8, 5000), 500.0), {"width": 5, "critic_width": 1}),
+}
+
+
+@pytest.fixture(params=sorted(CONTEXTS))
+def pair(request):
+    model, (context, settings) = MODELS[request.param], CONTEXTS[request.param]
+    settings = model.settings(**settings)
+    return context, model.generator(settings, context), model.critic(settings, context)
+
+
+def test_every_model_keeps_the_contract(pair):
+    context, generator, critic = pair
+    assert set(CONTEXTS) == set(MODELS)
+    made = generator(stack([generator.draw(np.random.default_rng(k)) for k in range(3)]))
+    assert made.shape == (3, *context.shape)
+    scores = critic(made, torch.Generator().manual_seed(0))
+    assert scores.shape[0] == 3
+    assert torch.isfinite(scores).all()
+    scores.mean().backward()
+    assert all(parameter.grad is not None for parameter in generator.parameters())
+
+
+def test_sample_k_depends_on_seed_and_k_alone(pair):
+    _, generator, _ = pair
+    generator.eval()
+    whole = draw(generator, seed=4, start=0, stop=20)
+    assert np.array_equal(whole[7:9], draw(generator, seed=4, start=7, stop=9))
+    assert np.array_equal(whole[18:], draw(generator, seed=4, start=18, stop=20))
+    assert not np.array_equal(whole[0], whole[1])
+    assert not np.array_equal(whole[0], draw(generator, seed=5, start=0, stop=1)[0])
+
+
+def test_pulse2pulse_has_the_published_size():
+    settings, context = Pulse2PulseSettings(), Context((8, 5000), 500.0)
+    shapes = {tuple(layer.weight.shape) for layer in MODELS["pulse2pulse"].generator(settings, context).down}
+    assert shapes == {(10, 8, 25), (25, 10, 25), (50, 25, 25), (150, 50, 25), (250, 150, 25), (250, 250, 25)}
+    critic = MODELS["pulse2pulse"].critic(settings, context)
+    assert len(critic.convs) == 7
+
+
+def test_phase_shuffle_shifts_each_sample_and_mirrors_the_ends():
+    x = torch.arange(10.0).expand(50, 2, 10)
+    shuffled = phase_shuffle(x, 2, torch.Generator().manual_seed(0))
+    seen = {tuple(row[0].tolist()) for row in shuffled}
+    expected = {tuple((9 - (9 - (np.arange(10) + shift).__abs__()).__abs__()).tolist()) for shift in range(-2, 3)}
+    assert seen == expected
+    assert torch.equal(phase_shuffle(x, 0, torch.Generator()), x)
+
+
+def test_clocks_know_the_beats():
+    clocks = Clocks(500, 100.0)
+    times = torch.arange(MAX_BEATS)[None] * 1.0 - 3.25  # R at 0.75, 1.75, ...
+    features = clocks(times, torch.zeros(1, 4, MAX_BEATS))
+    around = features[0, : clocks.around_r.numel()]
+    at_r = int(np.argmin(np.abs(clocks.around_r.numpy())))
+    peaks = torch.nonzero(around[at_r] > 0.99).ravel().tolist()
+    assert peaks == [75, 175, 275, 375, 475]
+    rates = features[0, -7:-4]  # log RR, log previous RR, their difference: all 0 at 60 bpm
+    assert rates.abs().max() < 1e-5
+    assert torch.isfinite(features).all()
+
+
+def test_rhythm_is_recovered_from_its_own_draws():
+    draws = [RHYTHM.draw(np.random.default_rng(k), 10.0) for k in range(300)]
+    for times, _ in draws:
+        assert times[0] < 0
+        assert times[-1] > 10
+        assert (np.diff(times) > 0.2).all()
+    mean = np.mean([np.diff(times).mean() for times, _ in draws])
+    assert mean == pytest.approx(0.8, abs=0.02)
+    spread = np.median([np.diff(times).std() for times, _ in draws])
+    assert 0.01 < spread < 0.04
+
+
+def test_rhythm_statistics():
+    assert rhythm_statistics(np.array([0.8, 0.8])) is None
+    regular = rhythm_statistics(np.full(10, 0.8))
+    assert np.exp(regular[0]) == pytest.approx(0.8)
+    assert regular[3] == 0
+    ectopic = rhythm_statistics(np.array([0.8] * 5 + [0.5, 1.1] + [0.8] * 5))
+    assert ectopic[3] == pytest.approx(1 / 12)
+    assert np.exp(ectopic[0]) == pytest.approx(0.8)  # the pause after is set apart too
+    with pytest.raises(RecordError, match="2 of 2|from 0 of 2"):
+        Rhythm.fit([np.array([]), np.array([])], seed=0)
+
+
+def test_rhythm_has_no_component_of_one_patient():
+    fitted = Rhythm.fit([np.full(10, 0.8) + 0.01 * np.random.default_rng(i).normal(size=10) for i in range(40)], seed=0)
+    assert len(fitted.weights) == 1  # 40 records make one component; two need 50
+
+
+class Linear(torch.nn.Module):
+    """Score 2 * sum(x): its gradient norm is known."""
+
+    def forward(self, x, rng):
+        return 2 * x.sum(dim=1, keepdim=True)
+
+
+class Settings:
+    penalty, penalty_every, label_smoothing = 10.0, 1, 0.1
+
+
+def losses(name, real, fake, critic=None):
+    objective, rng = OBJECTIVES[name], torch.Generator().manual_seed(0)
+    critic = critic or Linear()
+    first = objective.critic_loss(critic, real, fake, rng, Settings(), 0)
+    return first.item(), objective.generator_loss(critic, real, fake, rng).item()
+
+
+def test_objectives_against_closed_forms():
+    real, fake = torch.ones(4, 1), torch.zeros(4, 1)
+    softplus = torch.nn.functional.softplus
+    # wgan-gp: E[fake] - E[real] + 10 (|grad| - 1)^2 = 0 - 2 + 10
+    assert losses("wgan-gp", real, fake) == pytest.approx((8.0, 0.0))
+    # bce: -(0.9 log s(2) + 0.1 log s(-2)) + log 2, and log 2
+    smooth = 0.9 * softplus(torch.tensor(-2.0)) + 0.1 * softplus(torch.tensor(2.0)) + np.log(2)
+    assert losses("bce", real, fake) == pytest.approx((smooth.item(), np.log(2)), rel=1e-5)
+    # relativistic: softplus(-2) + 10 / 2 * (4 + 4), and softplus(2)
+    expected = softplus(torch.tensor(-2.0)).item() + 40
+    assert losses("relativistic", real, fake) == pytest.approx((expected, softplus(torch.tensor(2.0)).item()), rel=1e-5)
+
+
+def test_a_setting_outside_its_range_is_refused():
+    with pytest.raises(ValueError, match="width"):
+        BeatSettings(width=1)
