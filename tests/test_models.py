@@ -2,13 +2,13 @@ import numpy as np
 import pytest
 import torch
 
+from ecgveil.errors import RecordError
 from ecgveil.models import MODELS
 from ecgveil.models.beat import MAX_BEATS, BeatSettings, Clocks
 from ecgveil.models.contract import Context, stack
 from ecgveil.models.draw import draw
-from ecgveil.models.pulse2pulse import Pulse2PulseSettings, phase_shuffle
+from ecgveil.models.pulse2pulse import Pulse2PulseSettings, phase_shuffle, upsampled_conv
 from ecgveil.models.rhythm import Rhythm, rhythm_statistics
-from ecgveil.errors import RecordError
 from ecgveil.training.objectives import OBJECTIVES
 
 RHYTHM = Rhythm.fit([0.8 + 0.02 * np.random.default_rng(i).standard_normal(12) for i in range(30)], seed=0)
@@ -54,6 +54,14 @@ def test_pulse2pulse_has_the_published_size():
     assert shapes == {(10, 8, 25), (25, 10, 25), (50, 25, 25), (150, 50, 25), (250, 150, 25), (250, 250, 25)}
     critic = MODELS["pulse2pulse"].critic(settings, context)
     assert len(critic.convs) == 7
+
+
+@pytest.mark.parametrize("factor", [2, 5])
+def test_upsampled_conv_is_upsampling_then_convolution(factor):
+    rng = torch.Generator().manual_seed(0)
+    x, conv = torch.randn(3, 4, 7, generator=rng), torch.nn.Conv1d(4, 6, 25, padding=12)
+    plain = conv(torch.nn.functional.interpolate(x, scale_factor=factor))
+    torch.testing.assert_close(upsampled_conv(x, conv.weight, conv.bias, factor), plain, atol=1e-5, rtol=1e-5)
 
 
 def test_phase_shuffle_shifts_each_sample_and_mirrors_the_ends():

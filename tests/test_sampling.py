@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 import wfdb
-from conftest import shaped, tiny
 
+from conftest import shaped, tiny
 from ecgveil.errors import ConfigError, RunError
 from ecgveil.formats.wfdb_write import write
 from ecgveil.leads import LEADS_12

@@ -49,9 +49,11 @@ _PTB_REASONS = {
 }
 # How the statements of the Lobachevsky database start; nothing else below '<diagnoses>:' is taken.
 _LUDB_TERMS = re.compile(
-    r"(Rhythm|Electric axis of the heart|(Non-specific|Left|Right|Incomplete|Complete|Undefined|Early|Aberrant|"
-    r"Wandering|Sinoatrial|Atrial|Ventricular|Biventricular|UNIpolar|BIpolar)\b|P-synchrony|I{1,3} degree AV|STEMI|"
-    r"Ischemia|Scar formation)[^\d]{0,70}$"
+    r"(Rhythm:|Electric axis of the heart:|Non-specific (repolarization|intravintricular)"
+    r"|(Left|Right) (atrial|ventricular)|Left (anterior|posterior) hemiblock|(Inc|C)omplete (left|right) bundle"
+    r"|Undefined ischemia|Early repolarization|Aberrant conduction|Wandering atrial pacemaker|Sinoatrial blockade"
+    r"|(Atrial|Ventricular) extrasystole|(UNI|BI)polar (atrial|ventricular) pacing|Biventricular pacing|P-synchrony"
+    r"|I{1,3} degree AV|STEMI:|Ischemia:|Scar formation:)[^\d]{0,60}$"
 )
 _KEY = re.compile(r"<?([A-Za-z][A-Za-z ]*?)>?\s*:\s*(.*)$")
 _SEX = {"m": "male", "male": "male", "f": "female", "female": "female"}

@@ -154,7 +154,7 @@ def _spread(pictures: Sequence[tuple[int, bytes]]) -> list[tuple[int, bytes]]:
 
 
 def _row(metric: Metric) -> dict[str, str]:
-    aim = f"target {text(metric.target)}" if metric.better == "target" else f"{metric.better} is better"
+    aim = f"target {text(metric.target)}" if metric.better == "target" else metric.better
     return {
         "family": metric.family,
         "name": words.full_name(metric),

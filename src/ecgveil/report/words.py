@@ -23,6 +23,7 @@ NOT_SHOWN = (
     "PR, QRS and QT intervals, axes and clinical statements have not been measured yet, nor compared.",
     "No attack has been tried: nobody has yet tested whether one can tell from the synthetic ECGs who was in the "
     "training set. Distances to the nearest record cannot show that.",
+    "A few copies among many would hardly move these shares; the nearest pairs are the place to look for them.",
     "Usefulness has not been tested: no classifier has been trained on these ECGs and tested on real ones.",
     "No cardiologist has reviewed them. Expert review is pending.",
 )
