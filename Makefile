@@ -3,11 +3,16 @@ BIN := .venv/bin
 
 .PHONY: demo test check install clean
 
-demo: .venv/installed
-	$(BIN)/ecgveil simulate --out demo/clinic --patients 200 --seed 1 --if-missing
-	$(BIN)/ecgveil release demo/clinic --out demo/release --if-missing
+demo: demo/release/report.html
+	@echo "report: $(CURDIR)/demo/release/report.html"
 
-test: .venv/installed check
+demo/release/report.html: demo/clinic/RECORDS
+	$(BIN)/ecgveil release demo/clinic --out demo/release --number 200 --seed 1
+
+demo/clinic/RECORDS: | .venv/installed
+	$(BIN)/ecgveil simulate --out demo/clinic --patients 200 --seed 1
+
+test: check
 	$(BIN)/pytest -n 2
 
 check: .venv/installed

@@ -61,7 +61,7 @@ def test_upsampled_conv_is_upsampling_then_convolution(factor):
     rng = torch.Generator().manual_seed(0)
     x, conv = torch.randn(3, 4, 7, generator=rng), torch.nn.Conv1d(4, 6, 25, padding=12)
     plain = conv(torch.nn.functional.interpolate(x, scale_factor=factor))
-    torch.testing.assert_close(upsampled_conv(x, conv.weight, conv.bias, factor), plain, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(upsampled_conv(x, conv, factor), plain, atol=1e-5, rtol=1e-5)
 
 
 def test_phase_shuffle_shifts_each_sample_and_mirrors_the_ends():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from ecgveil.errors import ConfigError
@@ -39,4 +41,4 @@ class ZImage:
         return tensor.reshape(*tensor.shape[:2], -1)
 
 
-ARRANGEMENTS = {"waveform": Waveform, "z": ZImage}
+ARRANGEMENTS: dict[str, Any] = {"waveform": Waveform, "z": ZImage}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -96,7 +97,7 @@ class ECGSet:
     def take(self, rows: Sequence[int] | np.ndarray) -> ECGSet:
         """The records at `rows` (integer positions), in that order."""
         rows = np.asarray(rows, dtype=int)
-        picked = {
+        picked: dict[str, Any] = {
             name: tuple(getattr(self, name)[i] for i in rows) for name in ("record_name", "patient_id", "labels", "sex")
         }
         return replace(self, signal=self.signal[rows], age=self.age[rows], **picked)
@@ -125,7 +126,7 @@ def concat(sets: Sequence[ECGSet]) -> ECGSet:
                 f"sets differ in form: {form} and {(other.fs, other.leads, other.n_samples, other.units)} "
                 "(Hz, leads, samples, unit); read them alike"
             )
-    joined = {
+    joined: dict[str, Any] = {
         name: tuple(value for each in sets for value in getattr(each, name))
         for name in ("record_name", "patient_id", "labels", "sex")
     }

@@ -40,10 +40,11 @@ class Encoder:
         ConfigError
             Unknown standardizer or arrangement, or a length that the arrangement cannot take.
         """
-        for kind, name, known in (
+        choices: list[tuple[str, str, dict[str, Any]]] = [
             ("standardizer", standardize, STANDARDIZERS),
             ("arrangement", arrange, ARRANGEMENTS),
-        ):
+        ]
+        for kind, name, known in choices:
             if name not in known:
                 raise ConfigError(f"unknown {kind} '{name}'; there are {', '.join(known)}")
         arrangement = ARRANGEMENTS[arrange]()

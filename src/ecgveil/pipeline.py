@@ -89,15 +89,15 @@ def release(
         synthetic, clipped = _write_records(generator, building, number, seed, listener)
         listener.tell("evaluating", 0, 1, {})
         parts = split(taken.ecgs, seed=seed)
-        real = [part.pick(synthetic.leads) for part in (parts.train, parts.holdout)]
-        evaluation = evaluate(*real, synthetic, seed=seed)
+        train, holdout = (part.pick(synthetic.leads) for part in (parts.train, parts.holdout))
+        evaluation = evaluate(train, holdout, synthetic, seed=seed)
         listener.tell("evaluating", 1, 1, {})
         about = _about(taken, generator, number, seed, len(parts.holdout), clipped, evaluation.notes)
         for name, show_real in ((KEEPERS_REPORT, True), (PUBLIC_REPORT, False)):
             write_report(
                 building / name,
-                train=real[0],
-                holdout=real[1],
+                train=train,
+                holdout=holdout,
                 synthetic=synthetic,
                 evaluation=evaluation,
                 about=about,

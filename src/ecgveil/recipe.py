@@ -179,7 +179,7 @@ def _read(recipe: str | Path) -> tuple[dict[str, Any], str]:
 
 
 def _setting_names(table: dict[str, Any]) -> list[str]:
-    typed = {"data": DataSettings, "encoder": EncoderSettings, "training": TrainingSettings}
+    typed: dict[str, Any] = {"data": DataSettings, "encoder": EncoderSettings, "training": TrainingSettings}
     architecture = table.get("model", {}).get("architecture")
     if architecture in MODELS:
         typed["model"] = MODELS[architecture].settings

@@ -7,6 +7,8 @@ without them puts a typical value in their place. `saturated_` counts what `fit`
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from ecgveil.errors import ConfigError
@@ -135,4 +137,4 @@ def _to_pixels(values: np.ndarray, a: int) -> np.ndarray:
     return np.clip((values + 1) * (LEVELS / 2), a, LEVELS)
 
 
-STANDARDIZERS = {"per-lead": PerLead, "min-max": MinMax, "adapted-range": AdaptedRange}
+STANDARDIZERS: dict[str, Any] = {"per-lead": PerLead, "min-max": MinMax, "adapted-range": AdaptedRange}

@@ -141,7 +141,7 @@ def summary(findings: Sequence[Finding]) -> dict[str, object]:
     -------
     dict
         `records`, `kept`, `patients` (known ones) and `without_patient` (records); and, value -> number of records,
-        most first, `leads`, `fs`, `seconds`, `labels` (of the kept), `reasons` (of those left out) and `notes`.
+        most first, `leads`, `fs`, `seconds`, `labels`, `reasons` (of those left out) and `notes`.
     """
     readable = [each for each in findings if each.n_samples]
     kept = [each for each in findings if each.kept]
@@ -154,7 +154,7 @@ def summary(findings: Sequence[Finding]) -> dict[str, object]:
         "leads": _count(", ".join(sorted(each.leads, key=LEADS_12.index)) for each in readable),
         "fs": _count(each.fs for each in readable),
         "seconds": _count(round(each.n_samples / each.fs, 3) for each in readable),
-        "labels": _count(label for each in kept for label in each.labels),
+        "labels": _count(label for each in readable for label in each.labels),
         "reasons": _count(code for each in left_out for code in each.reasons),
         "notes": _count(note for each in readable for note in each.notes),
     }

@@ -41,6 +41,11 @@ def _bank(time: Tensor, centres: Tensor, width: float) -> Tensor:
 class Clocks(nn.Module):
     """R times -> what each sample knows of its beat, (B, MAX_BEATS) s -> (B, channels, T)."""
 
+    time: Tensor
+    around_r: Tensor
+    after_r: Tensor
+    before_r: Tensor
+
     def __init__(self, n_samples: int, fs: float):
         super().__init__()
         self.register_buffer("time", torch.arange(n_samples) / fs, persistent=False)
@@ -80,6 +85,8 @@ class Clocks(nn.Module):
 
 class Generator(nn.Module):
     """Noise of `draw` -> (B, C, T)."""
+
+    fir: Tensor
 
     def __init__(self, settings: BeatSettings, context: Context):
         super().__init__()

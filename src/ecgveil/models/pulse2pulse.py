@@ -28,12 +28,13 @@ class Pulse2PulseSettings(Settings):
     phase_shuffle: int = Field(2, ge=0, le=50, description="largest random shift between critic layers, samples")
 
 
-def upsampled_conv(x: Tensor, weight: Tensor, bias: Tensor, factor: int) -> Tensor:
+def upsampled_conv(x: Tensor, conv: nn.Module, factor: int) -> Tensor:
     """Nearest upsampling by `factor`, then a same-padded convolution: (B, C, T) -> (B, C', factor * T).
 
     Upsampled neighbours are equal, so taps that meet the same value are added up beforehand and the convolution runs
     at the low rate, once for each of the `factor` phases: the same numbers for a fraction of the arithmetic.
     """
+    weight, bias = conv.get_parameter("weight"), conv.get_parameter("bias")
     kernel = weight.shape[2]
     reach = kernel // 2
     phase, tap = torch.arange(factor)[:, None], torch.arange(kernel)[None] - reach
@@ -79,7 +80,7 @@ class Generator(nn.Module):
         for i, (conv, stride) in enumerate(zip(self.up, _STRIDES[::-1], strict=True)):
             if i:
                 x = torch.cat([x, bypasses.pop()], dim=1)
-            x = upsampled_conv(x, conv.weight, conv.bias, stride)
+            x = upsampled_conv(x, conv, stride)
             x = torch.tanh(x) if i == len(self.up) - 1 else F.relu(x)
         return x
 

@@ -175,7 +175,7 @@ def _fingerprint(ecgs: ECGSet) -> str:
 
 def _provenance(ecgs: ECGSet, train_part: ECGSet, encoder: Encoder, seed: int, fingerprint: str) -> dict[str, Any]:
     """What made this run: versions, seed, counts. Nothing of any one patient."""
-    packages = ("ecgveil", "torch", "numpy", "scipy", "neurokit2", "wfdb")
+    packages = ("ecgveil", "torch", "numpy", "scipy", "wfdb")
     return {
         "synthetic": "this run generates synthetic ECGs; not for clinical use",
         "seed": seed,

@@ -31,7 +31,7 @@ class Players:
         model, settings, t = MODELS[recipe.model["architecture"]], recipe.model_settings(), recipe.training
         with torch.random.fork_rng(devices=[]):  # torch draws initial weights from its global stream only
             torch.manual_seed(int(stream(seed, INITIAL).integers(2**63)))
-            self.generator: nn.Module = model.generator(settings, context)
+            self.generator: Any = model.generator(settings, context)
             self.critic: nn.Module = model.critic(settings, context)
             self.average: nn.Module = model.generator(settings, context)
         self.average.load_state_dict(self.generator.state_dict())
@@ -186,8 +186,8 @@ def _set_rate(optimizers: tuple[torch.optim.Optimizer, ...], rate: float, decay:
 def _average(average: nn.Module, generator: nn.Module, decay: float) -> None:
     for mean, now in zip(average.parameters(), generator.parameters(), strict=True):
         mean.lerp_(now, 1.0 - decay)
-    for mean, now in zip(average.buffers(), generator.buffers(), strict=True):
-        mean.copy_(now)  # running statistics of batch norm
+    for kept, latest in zip(average.buffers(), generator.buffers(), strict=True):
+        kept.copy_(latest)  # running statistics of batch norm
 
 
 def _picture_steps(total: int, number: int) -> set[int]:
