@@ -24,7 +24,7 @@ def test_defaults():
         ({"fs": 0}, "fs is 0.0 Hz"),
         ({"leads": ("i",)}, "'i' is not a standard lead name"),
         ({"leads": ("I", "II")}, "name each row once"),
-        ({"record_name": ("a", "a")}, "not unique"),
+        ({"record_name": ("a", "a")}, "record name 'a' occurs more than once"),
         ({"record_name": ("a",)}, "1 values of record_name for 2 records"),
         ({"sex": ("F", "M")}, "use 'female'"),
         ({"signal": np.array([[[0, 1, 2, 3]], [[0, np.nan, 2, 3]]])}, "record b holds values"),

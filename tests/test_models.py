@@ -4,7 +4,7 @@ import torch
 
 from ecgveil.errors import RecordError
 from ecgveil.models import MODELS
-from ecgveil.models.beat import MAX_BEATS, BeatSettings, Clocks
+from ecgveil.models.beat import BeatSettings, Clocks
 from ecgveil.models.contract import Context, stack
 from ecgveil.models.draw import draw
 from ecgveil.models.pulse2pulse import Pulse2PulseSettings, phase_shuffle, upsampled_conv
@@ -75,8 +75,8 @@ def test_phase_shuffle_shifts_each_sample_and_mirrors_the_ends():
 
 def test_clocks_know_the_beats():
     clocks = Clocks(500, 100.0)
-    times = torch.arange(MAX_BEATS)[None] * 1.0 - 3.25  # R at 0.75, 1.75, ...
-    features = clocks(times, torch.zeros(1, 4, MAX_BEATS))
+    times = torch.arange(40)[None] * 1.0 - 3.25  # R at 0.75, 1.75, ...
+    features = clocks(times, torch.zeros(1, 4, 40))
     around = features[0, : clocks.around_r.numel()]
     at_r = int(np.argmin(np.abs(clocks.around_r.numpy())))
     peaks = torch.nonzero(around[at_r] > 0.99).ravel().tolist()

@@ -213,3 +213,22 @@ def test_copies_are_named_in_the_summary(sets):
     said = " ".join(words.findings(evaluate(train, holdout, copies, seed=0)))
     assert "closer to training than chance" in said
     assert "take them for copies" in said
+
+
+def test_one_training_record_may_be_the_nearest_of_several(sets, tmp_path):
+    """Two synthetic ECGs made from one real one: both pairs are drawn."""
+    train, holdout, _ = sets
+    copies = replace(train.take([4]), signal=train.signal[[4]] * 1.01, record_name=("a",), patient_id=("a",))
+    others = replace(copies, signal=copies.signal + 0.001, record_name=("b",), patient_id=("b",))
+    made = replace(
+        copies,
+        signal=np.concatenate([copies.signal, others.signal]),
+        record_name=("a", "b"),
+        patient_id=(),
+        labels=(),
+        age=np.empty(0),
+        sex=(),
+    )
+    found = evaluate(train, holdout, made, seed=0)
+    assert [pair.train_row for pair in found.distances.pairs[:2]] == [4, 4]
+    assert "Pair 2" in write(tmp_path, (train, holdout, made), found)

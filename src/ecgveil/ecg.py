@@ -75,7 +75,8 @@ class ECGSet:
             if len(getattr(self, name)) != n:
                 raise RecordError(f"{len(getattr(self, name))} values of {name} for {n} records")
         if len(set(self.record_name)) != n:
-            raise RecordError("record names are not unique")
+            twice = next(name for name in self.record_name if self.record_name.count(name) > 1)
+            raise RecordError(f"record name {twice!r} occurs more than once; each record needs its own")
         unknown = set(self.sex) - set(SEXES)
         if unknown:
             raise RecordError(f"sex is {unknown.pop()!r}; use 'female', 'male' or '' for unknown")

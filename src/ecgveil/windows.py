@@ -118,8 +118,7 @@ def read(
                 piece = piece.at(fs)  # at once, so that raw signals are not held
             pieces.append(piece)
     _check_some(pieces, findings, folder)
-    rate = fs or _common_rate(pieces, resample)
-    _check_rates(pieces, rate, resample, reduce, asked=fs is not None)
+    rate = _common_rate([piece.record for piece in pieces], fs, resample, reduce)
     if wanted is None and {piece.leads for piece in pieces} != {LEADS_12}:
         pieces = [piece.pick(LEADS_8) for piece in pieces]
     pieces = [piece.at(rate) for piece in pieces]
@@ -186,29 +185,22 @@ def _check_some(pieces: list[_Piece], findings: list[Finding], folder: str | Pat
     )
 
 
-def _common_rate(pieces: list[_Piece], may_resample: bool) -> float:
-    rates = Counter(piece.fs for piece in pieces)
-    if len(rates) > 1 and not may_resample:
-        example = {piece.fs: piece.record.name for piece in reversed(pieces)}
-        (most, n), *others = rates.most_common()
+def _common_rate(records: list[Record], wanted: float | None, may_resample: bool, reduce: bool) -> float:
+    """The rate to bring every record to, if that is allowed."""
+    rates = Counter(record.fs for record in records)
+    (most, n), *others = rates.most_common()
+    if may_resample:
+        return wanted or min(rates, key=lambda rate: (-rates[rate], rate))
+    if others:
+        example = {record.fs: record.name for record in reversed(records)}
         rest = ", ".join(f"{rate:g} Hz ({k}, e.g. {example[rate]})" for rate, k in others)
         raise RecordError(
             f"records have mixed sampling rates: {most:g} Hz ({n} records), {rest}; pass --resample (resample=True)"
         )
-    return min(rates, key=lambda rate: (-rates[rate], rate))
-
-
-def _check_rates(pieces: list[_Piece], rate: float, may_resample: bool, reduce: bool, asked: bool) -> None:
-    if may_resample or not asked:
-        return
-    records = [piece.record for piece in pieces]
-    rates = {record.fs for record in records}
-    if reduce and len(rates) == 1 and min(rates) >= rate:
-        return
-    odd = next((record for record in records if record.fs != rate), None)
-    if odd is not None:
-        found = f"{odd.path.name}: fs is {odd.fs:g} Hz, the recipe needs {rate:g} Hz"
+    if wanted is not None and wanted != most and not (reduce and most > wanted):
+        found = f"{records[0].path.name}: fs is {most:g} Hz, the recipe needs {wanted:g} Hz"
         raise RecordError(f"{found}; pass --resample (resample=True)")
+    return wanted or most
 
 
 def _common_length(pieces: list[_Piece], rate: float) -> int:

@@ -18,7 +18,6 @@ from torch.nn import functional as F
 from ecgveil.models.contract import Context, Noise, Settings
 from ecgveil.models.rhythm import STATISTICS
 
-MAX_BEATS = 64  # R times a record, padded; 16 s at 240 bpm
 _HARMONICS = 3
 _JITTER = 4  # per-beat channels
 _RATES = (1, 8, 64)  # noise: samples a value
@@ -39,7 +38,7 @@ def _bank(time: Tensor, centres: Tensor, width: float) -> Tensor:
 
 
 class Clocks(nn.Module):
-    """R times -> what each sample knows of its beat, (B, MAX_BEATS) s -> (B, channels, T)."""
+    """R times -> what each sample knows of its beat, (B, beats) s -> (B, channels, T)."""
 
     time: Tensor
     around_r: Tensor
@@ -58,7 +57,7 @@ class Clocks(nn.Module):
 
     def forward(self, r_times: Tensor, jitter: Tensor) -> Tensor:
         time = self.time.expand(r_times.shape[0], -1).contiguous()  # (B, T)
-        following = torch.searchsorted(r_times, time, right=True).clamp(2, MAX_BEATS - 2)
+        following = torch.searchsorted(r_times, time, right=True).clamp(2, r_times.shape[1] - 2)
         last, next_, before = (r_times.gather(1, following + k) for k in (-1, 0, -2))
         since, until = time - last, next_ - time
         rr, previous_rr = next_ - last, last - before
@@ -95,6 +94,7 @@ class Generator(nn.Module):
         self.settings, self.rhythm = settings, context.rhythm
         self.n_leads, self.n_samples = context.shape
         self.seconds = self.n_samples / context.fs
+        self.max_beats = int((self.seconds + 7) * 4)  # R times a record, padded: 240 bpm and some seconds around it
         self.clocks = Clocks(self.n_samples, context.fs)
         width = settings.width
         style_in = settings.latent + len(STATISTICS)
@@ -116,14 +116,13 @@ class Generator(nn.Module):
     def draw(self, rng: np.random.Generator) -> Noise:
         """The noise of one sample."""
         times, statistics = self.rhythm.draw(rng, self.seconds)
-        r_times = np.pad(times[:MAX_BEATS], (0, max(0, MAX_BEATS - times.size)), constant_values=np.nan)
-        padded = np.isnan(r_times)
-        r_times[padded] = times[:MAX_BEATS][-1] + 1.0 + np.arange(padded.sum())
+        times = times[: self.max_beats]
+        padding = times[-1] + 1.0 + np.arange(self.max_beats - times.size)
         noise = {
-            "r_times": r_times,
+            "r_times": np.concatenate([times, padding]),
             "statistics": statistics,
             "z": rng.standard_normal(self.settings.latent),
-            "jitter": self.settings.jitter * rng.standard_normal((_JITTER, MAX_BEATS)),
+            "jitter": self.settings.jitter * rng.standard_normal((_JITTER, self.max_beats)),
         }
         for rate in _RATES:
             noise[f"noise_{rate}"] = rng.standard_normal((2, -(-self.n_samples // rate)))

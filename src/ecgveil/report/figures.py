@@ -152,13 +152,8 @@ def closest_pairs(train: ECGSet, synthetic: ECGSet, distances: Distances, n_pair
     """Median beats of the nearest pairs laid over each other, the training ECG under the synthetic one."""
     pairs = distances.pairs[:n_pairs]
     leads = [lead for lead in SHOWN_LEADS if lead in train.leads] or list(train.leads[:4])
-    real, made = (
-        _median_beats(ecgs.take(rows), leads)
-        for ecgs, rows in (
-            (train, [pair.train_row for pair in pairs]),
-            (synthetic, [pair.synthetic_row for pair in pairs]),
-        )
-    )
+    real = _median_beats(train, [pair.train_row for pair in pairs], leads)
+    made = _median_beats(synthetic, [pair.synthetic_row for pair in pairs], leads)
     with mpl.rc_context(_STYLE):
         fig, axes = _panels(len(pairs) * len(leads), columns=len(leads), height=2.2)
         for i, ax in enumerate(axes):
@@ -176,9 +171,10 @@ def closest_pairs(train: ECGSet, synthetic: ECGSet, distances: Distances, n_pair
         return _svg(fig, "pairs")
 
 
-def _median_beats(ecgs: ECGSet, leads: list[str]) -> np.ndarray:
-    """Median beats of these leads, aligned at the R peak of all leads."""
-    return median_beat(ecgs.pick(leads), r_peaks(ecgs))[0]
+def _median_beats(ecgs: ECGSet, rows: list[int], leads: list[str]) -> np.ndarray:
+    """Median beats of these leads, aligned at the R peak of all leads; one record may be in several pairs."""
+    singles = [ecgs.take([row]) for row in rows]
+    return np.concatenate([median_beat(each.pick(leads), r_peaks(each))[0] for each in singles])
 
 
 def _finite(evaluation: Evaluation, name: str, column: str) -> np.ndarray:

@@ -1,0 +1,254 @@
+"""The commands as a user meets them: exit codes, one-line messages, nothing lost."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import wfdb
+from typer.testing import CliRunner
+
+from ecgveil import cli
+from ecgveil.ecg import ECGSet
+from ecgveil.errors import EcgveilError
+from ecgveil.formats.wfdb_write import write
+from ecgveil.leads import LEADS_12
+from ecgveil.simulate import write_clinic
+
+TINY = [
+    "--set",
+    "training.steps=3",
+    "--set",
+    "training.batch=4",
+    "--set",
+    "model.width=8",
+    "--set",
+    "model.critic_width=8",
+]
+
+
+def ecgveil(*words):
+    """Exit code, and the error's one line, as `main` gives them."""
+    try:
+        result = CliRunner().invoke(cli.app, [str(word) for word in words], catch_exceptions=False)
+    except EcgveilError as error:
+        message = str(error)
+        assert "\n" not in message
+        return 2, message
+    return result.exit_code, result.output
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A simulated clinic of 30 patients on disk."""
+    path = tmp_path_factory.mktemp("clinics") / "clinic"
+    write_clinic(path, 30, seed=2)
+    return path
+
+
+@pytest.fixture(scope="module")
+def released(folder, tmp_path_factory):
+    out = tmp_path_factory.mktemp("releases") / "release"
+    code, text = ecgveil("release", folder, "--out", out, "--number", 12, "--seed", 4, *TINY)
+    assert code == 0, text
+    return out
+
+
+def tree(path):
+    return {str(file.relative_to(path)): file.read_bytes() for file in sorted(path.rglob("*")) if file.is_file()}
+
+
+def test_a_release_is_whole(released, folder):
+    names = (released / "RECORDS").read_text().split()
+    assert len(names) == 12
+    for name in names:
+        record = wfdb.rdrecord(str(released / name))
+        assert record.sig_name == list(LEADS_12)
+        assert any("synthetic" in comment for comment in record.comments)
+    manifest = json.loads((released / "manifest.json").read_text())
+    assert manifest["notice"] == "synthetic; not for clinical use; expert review pending"
+    assert manifest["counts"]["synthetic ECGs"] == 12
+    assert manifest["seed"] == 4
+    assert {"steps", "versions", "settings", "records_read"} <= manifest.keys()
+    assert {file.name for file in released.iterdir()} == {
+        *(f"{name}.{ending}" for name in names for ending in ("hea", "dat")),
+        "RECORDS",
+        "SHA256SUMS",
+        "evaluation.json",
+        "manifest.json",
+        "report.html",
+        "report-public.html",
+    }
+
+
+def test_checksums_cover_what_may_be_shared_and_nothing_else(released):
+    import hashlib
+
+    listed = dict(reversed(line.split("  ")) for line in (released / "SHA256SUMS").read_text().splitlines())
+    shared = {file.name for file in released.iterdir()} - {"SHA256SUMS", "report.html"}
+    assert set(listed) == shared
+    for name, digest in listed.items():
+        assert hashlib.sha256((released / name).read_bytes()).hexdigest() == digest
+
+
+def test_no_patient_is_named_in_what_leaves(released, folder):
+    identifiers = set((folder / "RECORDS").read_text().split())
+    identifiers |= {name.rpartition("-")[0] for name in identifiers}
+    for name, content in tree(released).items():
+        if not name.endswith(".dat"):
+            text = content.decode()
+            assert not any(identifier in text for identifier in identifiers), name
+
+
+def test_an_interrupted_release_goes_on_and_gives_the_same(released, folder, tmp_path, monkeypatch):
+    """Killed while training, the same command ends in the same records."""
+    out = tmp_path / "release"
+
+    def crash(*_, **__):
+        raise KeyError("killed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("ecgveil.pipeline.evaluate", crash)
+        with pytest.raises(KeyError):
+            ecgveil("release", folder, "--out", out, "--number", 12, "--seed", 4, *TINY)
+    assert not out.exists()
+    assert ecgveil("release", folder, "--out", out, "--number", 12, "--seed", 4, *TINY)[0] == 0
+    for name in (released / "RECORDS").read_text().split():
+        assert (out / f"{name}.dat").read_bytes() == (released / f"{name}.dat").read_bytes()
+
+
+def test_an_occupied_folder_is_left_untouched(released, folder, tmp_path):
+    before = tree(released)
+    run = released.with_name("release-run")
+    for words in (
+        ["release", folder, "--out", released, *TINY],
+        ["fit", folder, "--out", released, *TINY],
+        ["sample", run, "--out", released],
+        ["simulate", "--out", released],
+    ):
+        code, message = ecgveil(*words)
+        assert code == 2
+        assert "already holds something" in message
+        assert str(released) in message
+    assert tree(released) == before
+    code, message = ecgveil("fit", folder, "--out", run, *TINY)
+    assert code == 2
+    assert "--resume" in message
+
+
+def test_sample_from_a_run(released, tmp_path):
+    run = released.with_name("release-run")
+    code, text = ecgveil("sample", run, "--out", tmp_path / "more", "--number", 5, "--seed", 4)
+    assert code == 0
+    assert "5 synthetic records" in text
+    # the seed and the place are all that a sample depends on
+    assert (tmp_path / "more" / "synthetic_000003.dat").read_bytes() == (released / "synthetic_000003.dat").read_bytes()
+
+
+def test_inspect_writes_what_it_prints(folder, tmp_path):
+    code, text = ecgveil("inspect", folder, "--json", tmp_path / "found.json")
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert code == 0
+    assert len(found) == len((folder / "RECORDS").read_text().split())
+    assert {"record", "kept", "reasons", "leads", "fs", "n_samples", "label", "patient_id"} <= found[0].keys()
+    assert f"{len(found)}, of which {sum(each['kept'] for each in found)} kept" in text
+
+
+def test_recipes_are_listed_and_shown():
+    assert "piacentino-z" in ecgveil("recipes")[1]
+    assert "critic_steps = 5" in ecgveil("recipes", "pulse2pulse")[1]
+
+
+def records(path, leads=LEADS_12, fs=500, n=12, start=0, units="mV"):
+    """Plausible records: a beat-like pulse train in each lead, one patient each."""
+    rng = np.random.default_rng(start)
+    time = np.arange(int(10 * fs)) / fs
+    beat = np.exp(-0.5 * (((time + 0.3) % 0.8 - 0.4) / 0.02) ** 2)
+    eight = (0.5 + rng.random((n, 8, 1))) * beat + 0.01 * rng.standard_normal((n, 8, time.size))
+    ecgs = ECGSet(eight, fs, ("I", "II", "V1", "V2", "V3", "V4", "V5", "V6"), tuple(f"r{start + i}" for i in range(n)))
+    write(ecgs.pick(leads), path)
+    return path
+
+
+def damaged_header(path):
+    """A header that says `sd` where mV is needed."""
+    for file in records(path).glob("*.hea"):
+        file.write_text(file.read_text().replace("/mV", "/sd"))
+    return path
+
+
+def nothing(path):
+    path.mkdir()
+    return path
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda path: path, "no such folder"),
+        (nothing, "no WFDB record"),
+        (lambda path: records(path, leads=("I",)), "missing_lead"),
+        (lambda path: records(path, n=3), "at least 10 patients"),
+        (lambda path: records(records(path), fs=1000, start=50), "mixed sampling rates"),
+        (lambda path: records(path, fs=100), "pass --resample"),
+        (damaged_header, "wrong_unit"),
+    ],
+)
+@pytest.mark.parametrize("command", ["fit", "release"])
+def test_records_that_cannot_be_used(command, make, words, tmp_path):
+    code, message = ecgveil(command, make(tmp_path / "data"), "--out", tmp_path / "out", *TINY)
+    assert code == 2
+    assert words in message
+    assert not (tmp_path / "out").exists()
+    assert not (tmp_path / "out-run").exists()
+
+
+def test_one_bad_record_does_not_stop_the_rest_nor_vanish(folder, tmp_path):
+    data = tmp_path / "data"
+    shutil.copytree(folder, data)
+    names = (data / "RECORDS").read_text().split()
+    (data / f"{names[0]}.dat").write_bytes((data / f"{names[0]}.dat").read_bytes()[:1000])
+    shutil.copy(data / f"{names[1]}.hea", data / f"{names[2]}.hea")
+    code, text = ecgveil("inspect", data)
+    assert code == 0
+    assert f"{len(names)}, of which {len(names) - 2} kept" in text
+    assert all(name in text for name in (names[0], names[2]))
+    code, text = ecgveil("fit", data, "--out", tmp_path / "run", *TINY)
+    assert code == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--recipe", "quik"], "did you mean 'quick'"),
+        (["--set", "training.stepz=3"], "did you mean 'training.steps'"),
+        (["--set", "steps"], "group.name=value"),
+    ],
+)
+def test_wrong_recipes_and_settings_are_told_before_anything_is_read(words, message, tmp_path):
+    code, text = ecgveil("fit", tmp_path / "absent", "--out", tmp_path / "out", *words)
+    assert code == 2
+    assert message in text
+
+
+def test_a_full_disk_leaves_no_half_folder(released, tmp_path, monkeypatch):
+    import errno
+
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("ecgveil.formats.wfdb_write._write_files", full)
+    code, message = ecgveil("sample", released.with_name("release-run"), "--out", tmp_path / "out")
+    assert code == 2
+    assert "disk is full" in message
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_main_prints_one_line_and_exits_with_2(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr("sys.argv", ["ecgveil", "inspect", str(tmp_path / "absent")])
+    with pytest.raises(SystemExit) as caught:
+        cli.main()
+    assert caught.value.code == 2
+    told = capsys.readouterr().err
+    assert told.startswith("ecgveil: ")
+    assert told.count("\n") == 1
