@@ -189,7 +189,7 @@ def test_the_same_input_gives_the_same_page(tmp_path, sets, evaluation, pictures
 
 
 def test_json_holds_every_figure(folder, evaluation):
-    stored = json.loads((folder / "evaluation.json").read_text(), parse_constant=pytest.fail)["metrics"]
+    stored = json.loads((folder / "evaluation.json").read_text(), parse_constant=pytest.fail)
     assert [each["name"] for each in stored] == [metric.name for metric in evaluation.metrics]
     assert stored[0]["value"] == pytest.approx(evaluation.metrics[0].value)
     assert metrics_json([replace(evaluation.metrics[0], value=float("nan"))]).count("null") == 2

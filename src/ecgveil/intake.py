@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ecgveil.ecg import ECGSet, concat
 from ecgveil.formats import Finding
+from ecgveil.formats.wfdb import OURS
 from ecgveil.recipe import Recipe
 from ecgveil.windows import read
 
@@ -80,4 +81,7 @@ def _notes(findings: Sequence[Finding], fs: float) -> list[str]:
     rates = Counter(finding.fs for finding in findings if finding.kept and finding.fs != fs)
     told = [f"{n} records were resampled from {rate:g} to {fs:g} Hz." for rate, n in sorted(rates.items())]
     repairs = Counter(note for finding in findings if finding.kept for note in finding.notes)
-    return told + [f"{n} records: {note}." for note, n in repairs.most_common()]
+    told += [f"{n} records: {note}." for note, n in repairs.most_common()]
+    if OURS in repairs:
+        told.append("What is called real here was itself made by ecgveil: this shows the program, not a clinic.")
+    return told

@@ -63,7 +63,7 @@ def figures(features: Features, in_mv: bool) -> list[Figure]:
     if len(leads) > 1:
         found.append(Figure("lead_correlation_error", lambda f: f.correlation, correlation_error))
     if in_mv and np.isfinite(features.table["limb_residual_uv"]).all():
-        found.append(Figure("limb_residual_median_uv", _column("limb_residual_uv"), lambda _, other: median(other)))
+        found.append(Figure("limb_residual_median_uv", _limb_residual, lambda _, other: median(other)))
     return found
 
 
@@ -104,6 +104,12 @@ def mean_level_db(psd_db: np.ndarray) -> np.ndarray:
     count = there.sum(axis=0)
     total = np.where(there, psd_db, 0).sum(axis=0)
     return np.divide(total, count, out=np.full(total.shape, np.inf), where=count > 0)
+
+
+def _limb_residual(features: Features) -> np.ndarray:
+    """Of each record, uV; below 1 uV it is the rounding of files."""
+    residual = features.table["limb_residual_uv"].to_numpy(float)
+    return np.where(residual < 1, 0.0, residual)
 
 
 def _column(name: str) -> Callable[[Features], np.ndarray]:

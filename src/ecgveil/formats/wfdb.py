@@ -27,6 +27,7 @@ from ecgveil.formats.repair import COUNTS_PER_MV, challenge_gain, exchange_names
 from ecgveil.leads import standard_name
 
 MILLIVOLTS = {"": 1.0, "mv": 1.0, "uv": 1e-3, "µv": 1e-3, "μv": 1e-3, "nv": 1e-6, "v": 1e3}  # '': WFDB's default, mV
+OURS = "made by ecgveil, no recording of a person"  # note on simulated and synthetic records
 _MOST_MV = 1e6
 _FLAC = (508, 516, 524)
 _BYTES = {8: 1, 16: 2, 24: 3, 32: 4, 61: 2, 80: 1, 160: 2, 212: 1.5, 310: 4 / 3, 311: 4 / 3}
@@ -78,6 +79,8 @@ def read_record(folder: Path, name: str, facts: dict[str, Facts] | None = None) 
         raise RecordError(f"{path.name} is the header of another record: it names {head.record!r}")
     data = _read_segments(path, head) if head.multi_segment else _decode(path, head)
     record = _assemble(data, name, path)
+    if any("ecgveil" in comment for comment in head.comments):  # what `write` and the simulator put there
+        record = replace(record, notes=(*record.notes, OURS))
     return annotate(record, head.comments, facts or {})
 
 

@@ -109,12 +109,12 @@ def write_report(
 
 
 def metrics_json(metrics: Sequence[Metric]) -> str:
-    """The figures as JSON; a value that could not be computed is null."""
+    """The figures as a JSON list; a value that could not be computed is null."""
     plain = [
         {key: number(value) if isinstance(value, float) else value for key, value in asdict(metric).items()}
         for metric in metrics
     ]
-    return json.dumps({"metrics": plain}, indent=2, allow_nan=False) + "\n"
+    return json.dumps(plain, indent=2, allow_nan=False) + "\n"
 
 
 def _template() -> Template:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ecgveil.evaluation import Evaluation, Metric
 from ecgveil.evaluation.fidelity import BEYOND, WITHIN
 from ecgveil.evaluation.metric import LEAST_N, TOO_FEW, text
+from ecgveil.evaluation.privacy import NO_EVIDENCE
 
 NAMES = {
     "heart_rate_ks": "heart rate",
@@ -79,6 +80,8 @@ def _privacy(metrics: list[Metric]) -> list[str]:
             continue
         what = "equally many training and holdout ECGs" if metric.name == "closer_to_train_share" else "all real ECGs"
         verdict = f"{metric.verdict} (n = {metric.n})" if metric.verdict == TOO_FEW else metric.verdict
+        if metric.verdict == NO_EVIDENCE and metric.ci_low > metric.target:
+            verdict += " (as large a share often comes about when the same people are dealt to the two sides at random)"
         said.append(
             f"Among {what}, the nearest one is a training ECG for {100 * metric.value:.0f} % of the synthetic ECGs "
             f"(95 % interval {100 * metric.ci_low:.0f} to {100 * metric.ci_high:.0f} %; by chance "
