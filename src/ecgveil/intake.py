@@ -82,6 +82,11 @@ def _notes(findings: Sequence[Finding], fs: float) -> list[str]:
     told = [f"{n} records were resampled from {rate:g} to {fs:g} Hz." for rate, n in sorted(rates.items())]
     repairs = Counter(note for finding in findings if finding.kept for note in finding.notes)
     told += [f"{n} records: {note}." for note, n in repairs.most_common()]
+    unnamed = sum(finding.kept and not finding.patient_id for finding in findings)
+    if unnamed:
+        told.append(
+            f"{unnamed} records name no patient; each was taken for a person of its own when the set was split."
+        )
     if OURS in repairs:
         told.append("What is called real here was itself made by ecgveil: this shows the program, not a clinic.")
     return told

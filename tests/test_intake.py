@@ -1,0 +1,42 @@
+import numpy as np
+from conftest import tiny
+
+from ecgveil.ecg import ECGSet
+from ecgveil.formats.wfdb_write import write
+from ecgveil.intake import take_in
+from ecgveil.simulate import simulate, write_clinic
+
+
+def test_notes_say_what_was_done(tmp_path):
+    write_clinic(tmp_path / "clinic", 3, seed=0, repeat_share=0)
+    taken = take_in([tmp_path / "clinic"], tiny("quick"))
+    assert (len(taken.ecgs), taken.kept, taken.left_out) == (3, 3, {})
+    assert taken.notes[0] == "3 records were resampled from 500 to 250 Hz."
+    assert any("made by ecgveil, no recording of a person" in note for note in taken.notes)
+    assert any("called real here" in note for note in taken.notes)
+
+
+def test_records_without_a_patient_are_counted(tmp_path):
+    ecgs, _ = simulate(2, seed=0)
+    write(ecgs, tmp_path)
+    notes = take_in([tmp_path], tiny("quick")).notes
+    assert any(note.startswith("2 records name no patient") for note in notes)
+    assert not any("called real here" in note for note in notes)
+
+
+def test_records_and_patients_of_several_folders_stay_apart(tmp_path):
+    write_clinic(tmp_path / "one", 3, seed=0, repeat_share=0)
+    write_clinic(tmp_path / "two", 3, seed=1, repeat_share=0)
+    taken = take_in([tmp_path / "one", tmp_path / "two"], tiny("quick"))
+    assert len(taken.ecgs) == 6
+    assert len(set(taken.ecgs.patient_id)) == 6
+    assert not np.array_equal(taken.ecgs.signal[0], taken.ecgs.signal[3])
+
+
+def test_what_is_left_out_is_counted_by_reason(tmp_path):
+    ecgs, _ = simulate(3, seed=0)
+    signal = ecgs.signal.copy()
+    signal[1, 7] = 0.25
+    write(ECGSet(signal, ecgs.fs, ecgs.leads, ecgs.record_name), tmp_path)
+    taken = take_in([tmp_path], tiny("quick"))
+    assert (taken.kept, taken.left_out) == (2, {"flat": 1})
