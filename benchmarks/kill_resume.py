@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 from ecgveil.errors import RunError
-from ecgveil.files import load_tensors
+from ecgveil.training.tensors import load_tensors
 
 SETTINGS = {
     "quick": ["training.steps=1000", "model.width=16", "model.critic_width=8", "training.batch=4"],

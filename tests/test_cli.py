@@ -237,7 +237,7 @@ def test_a_full_disk_leaves_no_half_folder(released, tmp_path, monkeypatch):
     def full(*_, **__):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("ecgveil.formats.wfdb_write._write_files", full)
+    monkeypatch.setattr("ecgveil.files.os.replace", full)
     code, message = ecgveil("sample", released.with_name("release-run"), "--out", tmp_path / "out")
     assert code == 2
     assert "disk is full" in message

@@ -1,6 +1,6 @@
 import numpy as np
-from conftest import tiny
 
+from conftest import tiny
 from ecgveil.ecg import ECGSet
 from ecgveil.formats.wfdb_write import write
 from ecgveil.intake import take_in

@@ -421,7 +421,7 @@ def test_clinic_without_repeats_and_into_an_empty_folder(tmp_path):
 
 def test_clinic_refuses_a_folder_that_holds_something(tmp_path):
     (tmp_path / "mine.txt").write_text("precious")
-    with pytest.raises(RunError, match="choose a new folder or empty it"):
+    with pytest.raises(RunError, match="already holds something; choose another folder"):
         write_clinic(tmp_path, 3, seed=1)
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
     with pytest.raises(RunError, match="already holds something"):
@@ -440,6 +440,6 @@ def test_clinic_on_a_full_disk_leaves_nothing(tmp_path, monkeypatch):
         replace(source, target)
 
     monkeypatch.setattr(os, "replace", full)
-    with pytest.raises(RunError, match="free space"):
+    with pytest.raises(RunError, match=r"clinic: the disk is full; free some space"):
         write_clinic(tmp_path / "clinic", 5, seed=1, seconds=5, fs=100)
     assert list(tmp_path.iterdir()) == []

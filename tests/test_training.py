@@ -8,11 +8,11 @@ import torch
 
 from conftest import shaped, tiny
 from ecgveil.errors import RecordError, RunError
-from ecgveil.files import load_tensors
 from ecgveil.recipe import recipe_names
 from ecgveil.sampling import load
 from ecgveil.training.fit import fit
 from ecgveil.training.loop import _batch_rows
+from ecgveil.training.tensors import load_tensors
 
 
 def weights(run):

@@ -1,20 +1,13 @@
-"""Files written whole or not at all, and tensors that tell when they were damaged."""
+"""Files and folders that are there whole or not at all."""
 
 from __future__ import annotations
 
 import errno
-import hashlib
-import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any
-
-import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
 from ecgveil.errors import RunError
 
@@ -30,61 +23,42 @@ def disk_errors(folder: Path) -> Iterator[None]:
         raise RunError(f"{error.filename or folder}: cannot write ({error.strerror}); choose another folder") from error
 
 
-def write_atomic(path: Path, content: bytes | str) -> None:
-    """Replace `path` by `content`; a crash leaves the old file or the new one."""
-    data = content.encode() if isinstance(content, str) else content
-    with _replacing(path) as temporary, open(temporary, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+def write_atomic(path: Path, content: bytes | str, *, durable: bool = True) -> None:
+    """Replace `path` by `content`; a crash leaves the old file or the new one.
+
+    `durable` waits for the disk, so that a power cut is no exception; needless for files that can be made again.
+    """
+    write_together(path.parent, {path.name: content.encode() if isinstance(content, str) else content}, durable)
+
+
+def write_together(folder: Path, contents: dict[str, bytes], durable: bool = False) -> None:
+    """Write files that belong together: first all under temporary names, then each in its place."""
+    with disk_errors(folder), ExitStack() as stack:
+        temporary = [stack.enter_context(replacing(folder / name)) for name in contents]
+        for path, content in zip(temporary, contents.values(), strict=True):
+            with open(path, "wb") as file:
+                file.write(content)
+                if durable:
+                    file.flush()
+                    os.fsync(file.fileno())
 
 
 @contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    temporary = path.with_name(f".{path.name}.partial")
-    with disk_errors(path.parent):
-        try:
-            yield temporary
-            os.replace(temporary, path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-
-
-def save_tensors(path: Path, tensors: dict[str, torch.Tensor], **facts: Any) -> None:
-    """safetensors with `facts` (JSON values) and a digest of the content in its header; atomic."""
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    header = {"facts": json.dumps(facts), "sha256": _digest(tensors)}
-    with _replacing(path) as temporary:
-        try:
-            save_file(tensors, temporary, metadata=header)
-        except SafetensorError as error:  # it wraps a full disk in its own type
-            raise OSError(errno.ENOSPC, str(error), str(path)) from error
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
-
-
-def load_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """What `save_tensors` wrote; RunError where it is missing or damaged."""
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary path to write to, which takes the place of `path` at the end."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        with safe_open(path, framework="pt") as file:
-            header = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a dict
-    except FileNotFoundError as error:
-        raise RunError(f"{path} is missing; the run is damaged: fit again") from error
-    except (SafetensorError, OSError) as error:
-        raise RunError(f"{path} is damaged ({str(error).splitlines()[0]}); fit again into another folder") from error
-    if header.get("sha256") != _digest(tensors):
-        raise RunError(f"{path} is damaged (its content does not match its digest); fit again into another folder")
-    return tensors, json.loads(header["facts"])
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
-def _digest(tensors: dict[str, torch.Tensor]) -> str:
-    digest = hashlib.sha256()
-    for name in sorted(tensors):
-        digest.update(name.encode())
-        digest.update(tensors[name].numpy().tobytes())
-    return digest.hexdigest()
+def make_folder(folder: Path) -> None:
+    """Make `folder`, and those above it, where they are not there."""
+    with disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
 
 
 def require_free(folder: Path) -> None:
@@ -97,15 +71,32 @@ def require_free(folder: Path) -> None:
 def new_folder(folder: Path) -> Iterator[Path]:
     """A folder filled under another name and renamed at the end: it is there whole or not at all."""
     require_free(folder)
-    temporary = folder.with_name(f".{folder.name}.partial")
+    target = folder.absolute()  # so that '.' has a name to build beside
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.partial")
     with disk_errors(folder):
-        shutil.rmtree(temporary, ignore_errors=True)
+        for left in target.parent.glob(f".{target.name}.*.partial"):  # by a process that was killed
+            if not _alive(left.name.split(".")[-2]):
+                shutil.rmtree(left, ignore_errors=True)
         temporary.mkdir(parents=True)
         try:
             yield temporary
-            if folder.exists():
-                folder.rmdir()  # it is empty
-            os.rename(temporary, folder)
-        except BaseException:
+            if target.exists():
+                target.rmdir()  # it is empty
+            os.rename(temporary, target)
+        except RunError as error:  # from within: name the folder that was asked for
+            raise RunError(str(error).replace(str(temporary), str(folder))) from error
+        finally:
             shutil.rmtree(temporary, ignore_errors=True)
-            raise
+
+
+def _alive(process: str) -> bool:
+    """Whether a process of that number runs, so that its unfinished folder is not taken from it."""
+    if not process.isdigit():
+        return True  # not a name of ours
+    try:
+        os.kill(int(process), 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        pass
+    return True

@@ -7,8 +7,6 @@ has gone into it.
 """
 
 import csv
-import os
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from ecgveil.ecg import ECGSet
-from ecgveil.errors import ConfigError, RunError
+from ecgveil.errors import ConfigError
+from ecgveil.files import new_folder
 from ecgveil.formats import wfdb_write
 from ecgveil.leads import LEADS_8, LEADS_12, restore
 from ecgveil.simulation import patients as _patients
@@ -326,22 +325,12 @@ def write_clinic(
     _check(n_patients, seconds, fs, noise)
     if not 0 <= repeat_share <= 1:
         raise ConfigError(f"repeat_share is {repeat_share}; give a share from 0 to 1")
-    folder = Path(folder).resolve()  # so that '.' and links have a name to build beside
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise RunError(f"{folder} already holds something; choose a new folder or empty it")
     again = _patients.draw(np.arange(n_patients), seed, conditions).uniform["repeat"] < repeat_share
     numbers = np.repeat(np.arange(n_patients), 1 + again)
     visits = np.concatenate([[0], numbers[1:] == numbers[:-1]]).astype(int)
     settings = {"seed": seed, "seconds": seconds, "fs": fs, "noise": noise, "conditions": conditions}
-    building = folder.with_name(f".{folder.name}.{os.getpid()}")
-    try:
-        building.mkdir(parents=True)
+    with new_folder(Path(folder)) as building:
         rows = _write_records(building, numbers, visits, settings)
-        os.replace(building, folder)
-    except OSError as error:
-        raise RunError(f"{folder}: {error.strerror}; choose a folder that can be written, or free space") from error
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
     return tuple(row[0] for row in rows)
 
 

@@ -4,8 +4,6 @@ Written here rather than with the wfdb package because that takes many times as 
 Applications Guide, header(5) and signal(5).
 """
 
-import errno
-import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from ecgveil.ecg import ECGSet
-from ecgveil.errors import RecordError, RunError
+from ecgveil.errors import RecordError
+from ecgveil.files import make_folder, write_atomic, write_together
 from ecgveil.leads import DERIVED, LEADS_8, LEADS_12
 
 UNITS_PER_MV = 1000  # so that one unit is 1 uV
@@ -90,7 +89,7 @@ def write(ecgs: ECGSet, folder: str | Path, *, comments: Sequence[str] = ()) -> 
     for comment in comments:
         if not comment.isascii() or not comment.isprintable():
             raise RecordError(f"comment {comment!r} cannot stand in a header; use ASCII without line breaks")
-    _make(folder)
+    make_folder(folder)
     return [_write_record(ecgs, row, folder, comments) for row in range(len(ecgs))]
 
 
@@ -111,8 +110,8 @@ def write_records_file(folder: str | Path, names: Sequence[str]) -> Path:
         if name in seen:
             raise RecordError(f"record name '{name}' occurs twice; name each record once")
         seen.add(name)
-    _make(folder)
-    _write_files(folder, {"RECORDS": "".join(f"{name}\n" for name in names).encode()})
+    make_folder(folder)
+    write_atomic(folder / "RECORDS", "".join(f"{name}\n" for name in names))
     return folder / "RECORDS"
 
 
@@ -137,38 +136,10 @@ def _write_record(ecgs: ECGSet, row: int, folder: Path, comments: Sequence[str])
         lines.append(f"{name}.dat 16 {UNITS_PER_MV}(0)/mV 16 0 {first} {checksum} 0 {lead}")
     lines += [f"# {comment}" for comment in comments]
     header = "".join(f"{line}\n" for line in lines).encode("ascii")
-    _write_files(folder, {f"{name}.dat": digital.T.tobytes(), f"{name}.hea": header})
+    write_together(folder, {f"{name}.dat": digital.T.tobytes(), f"{name}.hea": header})
     return folder / f"{name}.hea"
 
 
 def _decimal(value: float) -> str:
     """A number without exponent and without needless zeros: 500, 257.5."""
     return np.format_float_positional(value, trim="-")
-
-
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise _failed(folder, error) from error
-
-
-def _write_files(folder: Path, contents: dict[str, bytes]) -> None:
-    """Write files that belong together: first all under temporary names, then each in its place."""
-    temporary = {name: folder / f".{name}.{os.getpid()}" for name in contents}
-    try:
-        for name, content in contents.items():
-            temporary[name].write_bytes(content)
-        for name, part in temporary.items():
-            os.replace(part, folder / name)
-    except OSError as error:
-        raise _failed(folder, error) from error
-    finally:
-        for part in temporary.values():
-            part.unlink(missing_ok=True)
-
-
-def _failed(folder: Path, error: OSError) -> RunError:
-    if error.errno == errno.ENOSPC:
-        return RunError(f"{folder}: the disk is full; free space or choose another folder, then run the command again")
-    return RunError(f"{folder}: {error.strerror}; choose a folder that can be written")

@@ -23,9 +23,10 @@ import torch
 
 from ecgveil.encoder import Encoder
 from ecgveil.errors import ConfigError, RunError
-from ecgveil.files import load_tensors, new_folder, save_tensors, write_atomic
+from ecgveil.files import new_folder, write_atomic
 from ecgveil.models.rhythm import Rhythm
 from ecgveil.recipe import Recipe, load_recipe
+from ecgveil.training.tensors import load_tensors, save_tensors
 
 
 class RunFolder:

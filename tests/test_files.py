@@ -1,0 +1,67 @@
+import errno
+import os
+
+import pytest
+
+from ecgveil.errors import RunError
+from ecgveil.files import new_folder, require_free, write_atomic, write_together
+
+
+def test_a_new_folder_is_there_whole_or_not_at_all(tmp_path):
+    with new_folder(tmp_path / "deep" / "out") as folder:
+        (folder / "a").write_text("1")
+        assert not (tmp_path / "deep" / "out").exists()
+    assert (tmp_path / "deep" / "out" / "a").read_text() == "1"
+    with pytest.raises(KeyError), new_folder(tmp_path / "other"):
+        raise KeyError
+    assert [path.name for path in tmp_path.iterdir()] == ["deep"]
+
+
+def test_what_a_killed_process_left_is_cleared_and_what_a_living_one_builds_is_not(tmp_path):
+    dead, alive = tmp_path / ".out.999999999.partial", tmp_path / f".out.{os.getppid()}.partial"
+    dead.mkdir()
+    alive.mkdir()
+    with new_folder(tmp_path / "out"):
+        pass
+    assert not dead.exists()
+    assert alive.exists()
+
+
+@pytest.mark.parametrize("content", ["file", "folder", "link"])
+def test_occupied(tmp_path, content):
+    out = tmp_path / "out"
+    if content == "file":
+        out.write_text("mine")
+    elif content == "link":
+        out.symlink_to(tmp_path / "nowhere")
+    else:
+        (out / "mine").mkdir(parents=True)
+    with pytest.raises(RunError, match="out already holds something; choose another folder"):
+        require_free(out)
+
+
+def test_an_empty_folder_may_be_filled(tmp_path):
+    (tmp_path / "out").mkdir()
+    with new_folder(tmp_path / "out") as folder:
+        write_atomic(folder / "a", "1")
+    assert (tmp_path / "out" / "a").read_text() == "1"
+
+
+def test_a_full_disk_names_the_folder_that_was_asked_for(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with (
+        pytest.raises(RunError, match=r"/out: the disk is full; free some space"),
+        new_folder(tmp_path / "out") as folder,
+    ):
+        write_atomic(folder / "a", "1")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_files_that_belong_together_change_together(tmp_path):
+    write_together(tmp_path, {"a": b"1", "b": b"2"})
+    with pytest.raises(RunError, match="cannot write"):
+        write_together(tmp_path, {"a": b"3", "no/such/folder": b"4"})
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"a": b"1", "b": b"2"}
