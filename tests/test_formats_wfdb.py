@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ecgveil.errors import RecordError
-from ecgveil.formats import header
+from ecgveil.formats import header, inspect
 from ecgveil.formats.wfdb import find, read_record
 from ecgveil.leads import LEADS_12, limb_residual
 from test_formats_samples import ecg, edit, write
@@ -78,7 +78,46 @@ def test_empty_signal_file(tmp_path):
 
 def test_a_header_that_claims_far_too_much_takes_no_memory(tmp_path):
     edit(write(tmp_path, "a", ecg(seconds=1), fmt="516"), "a 12 500 500", "a 12 500 99999999999")
-    refuse(tmp_path, "a", "truncated: it holds 500 of 99999999999")
+    refuse(tmp_path, "a", "states 99999999999 samples of 12 signals, too many to read at once")
+    edit(tmp_path / "a.hea", "99999999999", "9999999")
+    refuse(tmp_path, "a", "truncated: it holds 500 of 9999999")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (" 500 500", " 500 " + "9" * 5000, "no readable record line"),
+        (" 500 500", " 500 ²", "no readable record line"),
+        ("a 12 500 500", "a/1 12 500 500\nb ²", "no readable segment line"),
+        ("a 12 500 500", "a/2 12 500 500\nb 500\n~ 900000000", "segments of too many samples"),
+        (" 16 ", " 16:1000000000 ", "shifts signals by up to 1000000000 samples"),
+        (" 16 ", " " + "9" * 5000 + " ", "no readable signal line"),
+        ("a.dat", "x" * 300 + ".dat", "is missing"),
+    ],
+)
+def test_absurd_numbers_and_names(tmp_path, old, new, message):
+    edit(write(tmp_path, "a", ecg(seconds=1)), old, new)
+    refuse(tmp_path, "a", message)
+
+
+def test_pipes_and_endless_names_do_not_stop_a_scan(tmp_path):
+    write(tmp_path, "a", ecg(0))
+    os.mkfifo(tmp_path / "pipe.hea")
+    (tmp_path / "RECORDS").write_text("a\n" + "z" * 5000 + "\n")
+    findings = inspect(tmp_path)
+    assert [each.kept for each in findings] == [True, False, False]
+
+
+def test_an_unforeseen_error_is_a_finding(tmp_path, monkeypatch):
+    write(tmp_path, "a", ecg(0))
+
+    def surprise(*_):
+        raise ZeroDivisionError("surprise\nindeed")
+
+    monkeypatch.setattr("ecgveil.formats.wfdb.read_record", surprise)
+    (finding,) = inspect(tmp_path)
+    assert finding.reasons == ("unreadable",)
+    assert finding.details == ("it cannot be read (ZeroDivisionError: surprise indeed)",)
 
 
 def test_missing_signal_file(tmp_path):

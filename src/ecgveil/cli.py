@@ -23,8 +23,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-out_console = Console(highlight=False)
-error_console = Console(stderr=True, highlight=False)
+# No markup: record names and labels are printed as they are, brackets and colons included.
+out_console = Console(highlight=False, markup=False, emoji=False)
+error_console = Console(stderr=True, highlight=False, markup=False, emoji=False)
 
 Data = Annotated[list[Path], typer.Argument(help="Folders of WFDB records.", show_default=False)]
 Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of everything drawn at random.")]
@@ -48,13 +49,10 @@ def inspect(
             raise typer.BadParameter(f"{json_file} is a folder; name a file", param_hint="--json")
         write_atomic(json_file, json.dumps(as_json(findings), indent=1) + "\n")
     _print_summary(summary(findings))
-    left_out = [finding for finding in findings if not finding.kept]
-    if left_out:
-        table = Table("record", "left out because", box=None, title_justify="left")
-        for finding in left_out:
+    for finding in findings:
+        if not finding.kept:
             told = "; ".join(f"{code}: {text}" for code, text in zip(finding.reasons, finding.details, strict=True))
-            table.add_row(finding.record, told)
-        out_console.print(table)
+            out_console.print(f"left out  {finding.record}  {told}", soft_wrap=True)
 
 
 @app.command()
@@ -193,7 +191,7 @@ def main() -> None:
     try:
         app()
     except EcgveilError as error:
-        error_console.print(f"ecgveil: {error}", markup=False, soft_wrap=True)
+        error_console.print(f"ecgveil: {error}", soft_wrap=True)
         sys.exit(2)
     except (MemoryError, RuntimeError) as error:
         if isinstance(error, MemoryError) or "can't allocate memory" in str(error):

@@ -6,12 +6,14 @@ them, and databases write them in many ways.
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from ecgveil.errors import RecordError
 
+MOST_VALUES = 2**28  # samples of all signals; 1 GB once read: 12 leads for a day at 250 Hz
 _MOST_BYTES = 1_000_000
 _FORMAT = re.compile(r"(\d+)(?:x(\d+))?(?::(\d+))?(?:\+(\d+))?$")
 _SUFFIXES = (".hea", ".dat", ".mat")
@@ -52,7 +54,7 @@ class Header:
 
 def load(path: Path) -> Header:
     """Read the header at `path`; a RecordError says in one sentence what is wrong with it."""
-    if not path.is_file():  # also a directory or a pipe of that name
+    if not os.path.isfile(path):  # nor a folder or a pipe; os.path, because a name may be too long for Path
         raise RecordError(f"there is no header file {path.name}")
     try:
         with path.open("rb") as file:
@@ -62,7 +64,7 @@ def load(path: Path) -> Header:
     if len(raw) > _MOST_BYTES or b"\0" in raw:
         raise RecordError(f"{path.name} is not a WFDB header: it is not a short text")
     try:
-        text = raw.decode("utf-8")
+        text = raw.decode("utf-8-sig")
     except UnicodeDecodeError:
         text = raw.decode("latin-1")
     return parse(text, path.name)
@@ -103,14 +105,16 @@ def _record_line(line: str, file_name: str) -> tuple[str, int, int, float, int]:
     for suffix in _SUFFIXES:  # PhysioNet's 2021 challenge writes 'E00001.mat' for 'E00001'
         name = name.removesuffix(suffix)
     try:
-        n_segments = int(segments) if segments else 0
-        n_signals = int(fields[1])
+        n_segments = _whole(segments) if segments else 0
+        n_signals = _whole(fields[1])
         fs = float(re.split(r"[/(]", fields[2])[0]) if len(fields) > 2 else 250.0  # WFDB's default
-        n_samples = int(fields[3]) if len(fields) > 3 else 0
+        n_samples = _whole(fields[3]) if len(fields) > 3 else 0
     except (ValueError, IndexError):
         raise RecordError(f"{file_name} has no readable record line; it starts with {line[:40]!r}") from None
-    if not 0 < fs < 1e6 or n_signals < 0 or n_samples < 0 or n_segments < 0:
-        raise RecordError(f"{file_name} states {n_signals} signals, fs {fs:g} Hz and {n_samples} samples")
+    if not 0 < fs < 1e6:
+        raise RecordError(f"{file_name} states fs {fs:g} Hz; it must be positive")
+    if n_signals * n_samples > MOST_VALUES:
+        raise RecordError(f"{file_name} states {n_samples} samples of {n_signals} signals, too many to read at once")
     return name, n_segments, n_signals, fs, n_samples
 
 
@@ -119,7 +123,10 @@ def _signal_line(line: str, file_name: str) -> SignalLine:
     stored = _FORMAT.match(fields[1]) if len(fields) > 1 else None
     if stored is None:
         raise RecordError(f"{file_name} has no readable signal line {line[:40]!r}")
-    fmt, per_frame, skew, offset = (int(part) if part else None for part in stored.groups())
+    try:
+        fmt, per_frame, skew, offset = (_whole(part) if part else None for part in stored.groups())
+    except ValueError:
+        raise RecordError(f"{file_name} has no readable signal line {line[:40]!r}") from None
     return SignalLine(
         text=line,
         file=fields[0],
@@ -136,9 +143,17 @@ def _signal_line(line: str, file_name: str) -> SignalLine:
 
 def _segment_line(line: str, file_name: str) -> tuple[str, int]:
     fields = line.split()
-    if len(fields) < 2 or not fields[1].isdigit():
-        raise RecordError(f"{file_name} has no readable segment line {line[:40]!r}")
-    return fields[0], int(fields[1])
+    try:
+        return fields[0], _whole(fields[1])
+    except (ValueError, IndexError):
+        raise RecordError(f"{file_name} has no readable segment line {line[:40]!r}") from None
+
+
+def _whole(text: str) -> int:
+    """A whole number of at most 18 ASCII digits; `int` takes more, among them what fills the memory later."""
+    if not re.fullmatch(r"[0-9]{1,18}", text):
+        raise ValueError(text[:40])
+    return int(text)
 
 
 def _number(fields: list[str], position: int) -> int | None:

@@ -97,6 +97,9 @@ def scan(
             record = wfdb.read_record(folder, name, facts)
         except RecordError as error:
             yield Finding(name, False, ("unreadable",), (str(error),)), None
+        except Exception as error:  # one record in ten thousand must not stop a run, whatever is wrong with it
+            reason = f"it cannot be read ({type(error).__name__}: {str(error)[:80]})".replace("\n", " ")
+            yield Finding(name, False, ("unreadable",), (reason,)), None
         else:
             finding = _judge(record, leads, allow, seen)
             yield finding, record if finding.kept else None

@@ -172,8 +172,12 @@ def _check_file(folder: Path, lines: list[SignalLine], head: Header) -> None:
     if not _beside(name):
         raise RecordError(f"the header refers to {name!r}, which is not a file beside it")
     file = folder / name
-    if not file.is_file():
-        raise RecordError(f"its signal file {name} is missing")
+    if not os.path.isfile(file):
+        raise RecordError(f"its signal file {name[:60]} is missing")
+    if any(line.skew > head.n_samples for line in lines):
+        raise RecordError(
+            f"its header shifts signals by up to {max(line.skew for line in lines)} samples, past the end"
+        )
     if lines[0].fmt in _FLAC:
         have, need = _flac_frames(file), head.n_samples * lines[0].per_frame
     elif all(line.fmt in _BYTES for line in lines):
@@ -232,6 +236,8 @@ def _call_wfdb(stem: Path, file_name: str) -> wfdb.Record:
 
 def _read_segments(path: Path, head: Header) -> _Data:
     """Join the segments of a multi-segment record in time; NaN in gaps and where a segment lacks a signal."""
+    if sum(length for _, length in head.segments) * max(head.n_signals, 1) > _header.MOST_VALUES:
+        raise RecordError(f"{path.name} announces segments of too many samples to read at once")
     pieces: list[tuple[_Data | None, int]] = []
     for name, length in head.segments:
         if length and name != "~":
@@ -283,6 +289,8 @@ def _listed(folder: Path) -> list[str]:
 
 def _segment_names(path: Path) -> list[str]:
     """Names of the segments, if this is the header of a multi-segment record; a broken header has none."""
+    if not os.path.isfile(path):  # a pipe would be waited for
+        return []
     try:
         with path.open("rb") as file:
             lines = (line.split() for line in file.read(4096).splitlines())

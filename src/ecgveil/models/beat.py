@@ -27,7 +27,8 @@ class BeatSettings(Settings):
     width: int = Field(64, ge=8, le=512, description="channels of the generator")
     layers: int = Field(3, ge=1, le=8, description="modulated pointwise layers")
     latent: int = Field(64, ge=4, le=512, description="size of the style noise")
-    jitter: float = Field(0.25, ge=0, le=1, description="scale of the beat-to-beat variation")
+    jitter: float = Field(0.1, ge=0, le=1, description="scale of the beat-to-beat variation")
+    noise: float = Field(0.3, ge=0, le=1, description="scale of the noise that wander and muscle are made of")
     critic_width: int = Field(32, ge=8, le=512, description="channels of the critic's first layer")
     crop_s: float = Field(5.0, gt=0, description="length of the critic's random crop, s")
 
@@ -125,7 +126,8 @@ class Generator(nn.Module):
             "jitter": self.settings.jitter * rng.standard_normal((_JITTER, self.max_beats)),
         }
         for rate in _RATES:
-            noise[f"noise_{rate}"] = rng.standard_normal((2, -(-self.n_samples // rate)))
+            grains = rng.standard_normal((2, -(-self.n_samples // rate)))
+            noise[f"noise_{rate}"] = self.settings.noise * grains
         return noise
 
     def forward(self, noise: dict[str, Tensor]) -> Tensor:
