@@ -13,7 +13,7 @@ demo/clinic/RECORDS: | .venv/installed
 	$(BIN)/ecgveil simulate --out demo/clinic --patients 200 --seed 1
 
 test: check
-	$(BIN)/pytest -n 2
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
 
 check: .venv/installed
 	$(BIN)/ruff check .

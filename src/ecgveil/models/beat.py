@@ -20,7 +20,7 @@ from ecgveil.models.rhythm import STATISTICS
 
 _HARMONICS = 3
 _JITTER = 4  # per-beat channels
-_RATES = (1, 8, 64)  # noise: samples a value
+_RATES = (1, 4, 16, 64, 256)  # noise: samples a value, from muscle to wander
 
 
 class BeatSettings(Settings):
@@ -28,7 +28,6 @@ class BeatSettings(Settings):
     layers: int = Field(3, ge=1, le=8, description="modulated pointwise layers")
     latent: int = Field(64, ge=4, le=512, description="size of the style noise")
     jitter: float = Field(0.1, ge=0, le=1, description="scale of the beat-to-beat variation")
-    noise: float = Field(0.3, ge=0, le=1, description="scale of the noise that wander and muscle are made of")
     critic_width: int = Field(32, ge=8, le=512, description="channels of the critic's first layer")
     crop_s: float = Field(5.0, gt=0, description="length of the critic's random crop, s")
 
@@ -102,13 +101,17 @@ class Generator(nn.Module):
         self.style = nn.Sequential(
             nn.Linear(style_in, 2 * width), nn.LeakyReLU(0.2), nn.Linear(2 * width, 2 * width), nn.LeakyReLU(0.2)
         )
-        sizes = [self.clocks.channels + 2 * len(_RATES), *[width] * settings.layers]
+        sizes = [self.clocks.channels, *[width] * settings.layers]
         self.layers = nn.ModuleList(nn.Conv1d(a, b, 1) for a, b in itertools.pairwise(sizes))
         self.modulation = nn.ModuleList(nn.Linear(2 * width, 2 * size) for size in sizes[1:])
         self.spread = nn.Conv1d(width, width, 9, padding=4, groups=width)
         self.to_leads = nn.Conv1d(width, self.n_leads, 1)
         self.lead_gain = nn.Linear(2 * width, self.n_leads)
-        for linear in [*self.modulation, self.lead_gain]:
+        # Wander and muscle are added to the heart, not mixed into it: they must not change the shape of its beats.
+        self.noise_gain = nn.Linear(2 * width, 2 * len(_RATES))
+        self.noise_to_leads = nn.Conv1d(2 * len(_RATES), self.n_leads, 1, bias=False)
+        nn.init.normal_(self.noise_to_leads.weight, std=0.05)
+        for linear in [*self.modulation, self.lead_gain, self.noise_gain]:
             nn.init.normal_(linear.weight, std=0.3 / (2 * width) ** 0.5)
             nn.init.zeros_(linear.bias)
         smooth = torch.tensor([0.25, 0.5, 0.25])
@@ -126,8 +129,7 @@ class Generator(nn.Module):
             "jitter": self.settings.jitter * rng.standard_normal((_JITTER, self.max_beats)),
         }
         for rate in _RATES:
-            grains = rng.standard_normal((2, -(-self.n_samples // rate)))
-            noise[f"noise_{rate}"] = self.settings.noise * grains
+            noise[f"noise_{rate}"] = rng.standard_normal((2, -(-self.n_samples // rate)))
         return noise
 
     def forward(self, noise: dict[str, Tensor]) -> Tensor:
@@ -136,12 +138,13 @@ class Generator(nn.Module):
             F.interpolate(noise[f"noise_{rate}"], size=self.n_samples, mode="linear", align_corners=False)
             for rate in _RATES
         ]
-        x = torch.cat([self.clocks(noise["r_times"], noise["jitter"]), *grains], dim=1)
+        x = self.clocks(noise["r_times"], noise["jitter"])  # (B, channels, T)
         for layer, modulation in zip(self.layers, self.modulation, strict=True):
             scale, shift = modulation(w)[:, :, None].chunk(2, dim=1)
             x = F.leaky_relu(layer(x) * (1 + scale) + shift, 0.2)  # (B, width, T)
         x = x + self.spread(x)
         x = self.to_leads(x) * (1 + self.lead_gain(w)[:, :, None])
+        x = x + self.noise_to_leads(torch.cat(grains, dim=1) * torch.exp(self.noise_gain(w))[:, :, None])
         return F.conv1d(F.pad(x, (1, 1), mode="replicate"), self.fir, groups=self.n_leads)  # (B, C, T)
 
 
