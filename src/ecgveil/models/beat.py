@@ -143,7 +143,7 @@ class Generator(nn.Module):
             scale, shift = modulation(w)[:, :, None].chunk(2, dim=1)
             x = F.leaky_relu(layer(x) * (1 + scale) + shift, 0.2)  # (B, width, T)
         x = x + self.spread(x)
-        x = self.to_leads(x) * (1 + self.lead_gain(w)[:, :, None])
+        x = self.to_leads(x) * torch.exp(self.lead_gain(w))[:, :, None]  # never 0: no lead falls silent
         x = x + self.noise_to_leads(torch.cat(grains, dim=1) * torch.exp(self.noise_gain(w))[:, :, None])
         return F.conv1d(F.pad(x, (1, 1), mode="replicate"), self.fir, groups=self.n_leads)  # (B, C, T)
 
