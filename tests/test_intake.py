@@ -24,12 +24,12 @@ def test_records_without_a_patient_are_counted(tmp_path):
     assert not any("called real here" in note for note in notes)
 
 
-def test_records_and_patients_of_several_folders_stay_apart(tmp_path):
+def test_records_of_several_folders_stay_apart(tmp_path):
     write_clinic(tmp_path / "one", 3, seed=0, repeat_share=0)
     write_clinic(tmp_path / "two", 3, seed=1, repeat_share=0)
     taken = take_in([tmp_path / "one", tmp_path / "two"], tiny("quick"))
     assert len(taken.ecgs) == 6
-    assert len(set(taken.ecgs.patient_id)) == 6
+    assert len(set(taken.ecgs.record_name)) == 6
     assert not np.array_equal(taken.ecgs.signal[0], taken.ecgs.signal[3])
 
 
@@ -40,3 +40,13 @@ def test_what_is_left_out_is_counted_by_reason(tmp_path):
     write(ECGSet(signal, ecgs.fs, ecgs.leads, ecgs.record_name), tmp_path)
     taken = take_in([tmp_path], tiny("quick"))
     assert (taken.kept, taken.left_out) == (2, {"flat": 1})
+
+
+def test_the_same_records_in_two_folders_are_not_two_people(tmp_path):
+    write_clinic(tmp_path / "one", 3, seed=0, repeat_share=0)
+    write_clinic(tmp_path / "two", 3, seed=0, repeat_share=0)
+    write_clinic(tmp_path / "three", 3, seed=1, repeat_share=0)
+    taken = take_in([tmp_path / "one", tmp_path / "two", tmp_path / "three"], tiny("quick"))
+    assert len(taken.ecgs) == 6
+    assert taken.left_out == {"duplicate": 3}
+    assert len(set(taken.ecgs.patient_id)) == 3  # p00000 to p00002 in each: named alike, taken for one person

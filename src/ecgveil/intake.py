@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -44,7 +45,8 @@ def take_in(
 
     Parameters
     ----------
-    folders : of WFDB records; with several, records and patients are prefixed by the folder's place (1, 2, ...)
+    folders : of WFDB records; of several, records that an earlier one holds too are left out, and a patient named
+        alike in two is taken for one person
     recipe : says leads, sampling rate and window
     resample : allow any change of sampling rate
     progress : called with (done, total) for each folder
@@ -54,7 +56,9 @@ def take_in(
     RecordError
         A folder cannot be used as it is; the message says what to do.
     """
-    sets, findings = [], []
+    sets: list[ECGSet] = []
+    findings: list[Finding] = []
+    seen: dict[bytes, int] = {}
     data = recipe.data
     for place, folder in enumerate(folders, start=1):
         ecgs, found = read(
@@ -67,14 +71,38 @@ def take_in(
             progress=progress,
         )
         if len(folders) > 1:
-            ecgs = replace(
-                ecgs,
-                record_name=tuple(f"{place}-{name}" for name in ecgs.record_name),
-                patient_id=tuple(f"{place}-{patient}" for patient in ecgs.patient_id),
-            )
+            ecgs, found = _without_copies(ecgs, found, seen, place)
+            ecgs = _placed(ecgs, {finding.patient_id for finding in found}, place)
         sets.append(ecgs)
         findings.extend(found)
     return Intake(concat(sets), findings, _notes(findings, data.fs))
+
+
+def _without_copies(
+    ecgs: ECGSet, findings: list[Finding], seen: dict[bytes, int], place: int
+) -> tuple[ECGSet, list[Finding]]:
+    """Leave out records that an earlier folder holds too: trained on and held out, they would pass for two people."""
+    digests = [hashlib.sha256(signal.tobytes()).digest() for signal in ecgs.signal]
+    copies = {
+        name.rpartition("#")[0] or name
+        for name, digest in zip(ecgs.record_name, digests, strict=True)
+        if seen.setdefault(digest, place) != place
+    }
+    kept = [i for i, name in enumerate(ecgs.record_name) if (name.rpartition("#")[0] or name) not in copies]
+    told = [
+        replace(each, kept=False, reasons=("duplicate",), details=("an earlier folder holds the same record",))
+        if each.record in copies
+        else each
+        for each in findings
+    ]
+    return ecgs.take(kept), told
+
+
+def _placed(ecgs: ECGSet, known: set[str], place: int) -> ECGSet:
+    """Record names made unique by the folder's place. A patient named alike in two folders is taken for one person."""
+    names = tuple(f"{place}-{name}" for name in ecgs.record_name)
+    patients = tuple(patient if patient in known else f"{place}-{patient}" for patient in ecgs.patient_id)
+    return replace(ecgs, record_name=names, patient_id=patients)
 
 
 def _notes(findings: Sequence[Finding], fs: float) -> list[str]:

@@ -44,6 +44,8 @@ def resample(signal: np.ndarray, fs_from: float, fs_to: float) -> np.ndarray:
     if fs_from == fs_to:
         return signal
     ratio = Fraction(fs_to / fs_from).limit_denominator(2000)
+    if abs(ratio * fs_from / fs_to - 1) > 1e-6:
+        raise ConfigError(f"{fs_from:g} Hz cannot be resampled to {fs_to:g} Hz: no ratio of whole numbers to 2000 fits")
     # 'line': an ECG does not start or end at 0 mV, and zeros beyond its ends would ring into it.
     out = resample_poly(signal, ratio.numerator, ratio.denominator, axis=-1, padtype="line")
     return np.asarray(out, np.float32)
@@ -122,7 +124,7 @@ def read(
     if wanted is None and {piece.leads for piece in pieces} != {LEADS_12}:
         pieces = [piece.pick(LEADS_8) for piece in pieces]
     pieces = [piece.at(rate) for piece in pieces]
-    length = n_samples or (round(seconds * rate) if seconds else _common_length(pieces, rate))
+    length = int(n_samples or (max(1, round(seconds * rate)) if seconds else _common_length(pieces, rate)))
     findings = _leave_out_short(findings, pieces, length, rate)
     pieces = [piece for piece in pieces if piece.signal.shape[1] >= length]
     _check_some(pieces, findings, folder)
@@ -158,8 +160,10 @@ def _check_arguments(
     if seconds is not None and n_samples is not None:
         raise ConfigError(f"seconds is {seconds:g} and n_samples is {n_samples}; give one of them")
     for name, value in (("fs", fs), ("seconds", seconds), ("n_samples", n_samples)):
-        if value is not None and not value > 0:
-            raise ConfigError(f"{name} is {value}; it must be positive")
+        if value is not None and not (0 < value < 1e9):
+            raise ConfigError(f"{name} is {value}; it must be positive, and finite")
+    if n_samples is not None and n_samples != int(n_samples):
+        raise ConfigError(f"n_samples is {n_samples}; it must be a whole number")
     if leads is None:
         return None
     names = tuple(standard_name(lead) or "" for lead in leads)

@@ -163,8 +163,20 @@ def tables(folder: Path, names: Sequence[str]) -> dict[str, Facts]:
     if ptbxl:
         facts = _match(_ptbxl(ptbxl), names, ptbxl, required=ptbxl.parent == folder)
     own = folder / "labels.csv"
+    deeper = next((file for file in sorted(folder.rglob("labels.csv")) if file != own), None)
+    if deeper:  # overlooked, it would let one person be trained on and held out
+        raise RecordError(f"{deeper} would not be read: labels.csv belongs at the top, in {folder}; move it there")
     if own.is_file():
-        for name, said in _match(_labels_csv(own), names, own, required=True).items():
+        said_of = _labels_csv(own)
+        matched = _match(said_of, names, own, required=True)
+        if len(matched) < min(len(said_of), len(names)):
+            odd = next(name for name in said_of if name not in matched and PurePosixPath(name).name not in
+                       {PurePosixPath(each).name for each in matched})  # fmt: skip
+            raise RecordError(
+                f"labels.csv: {len(said_of) - len(matched)} rows fit no record (such as '{odd}') while "
+                f"{len(names) - len(matched)} records have no row; correct the names or delete the rows"
+            )
+        for name, said in matched.items():
             facts[name] = said.over(facts.get(name, Facts()))
     return facts
 
@@ -197,7 +209,9 @@ def _match(rows: dict[str, Facts], names: Sequence[str], file: Path, required: b
 def _labels_csv(file: Path) -> dict[str, Facts]:
     facts: dict[str, Facts] = {}
     for number, row in _rows(file, required=("record_name",), known=COLUMNS):
-        name = row["record_name"].removesuffix(".hea")
+        name = row["record_name"]
+        for suffix in (".hea", ".dat", ".mat"):
+            name = name.removesuffix(suffix)
         if not name or name in facts:
             problem = f"repeats record '{name}'" if name else "has no record_name"
             raise RecordError(f"{file.name}: line {number} {problem}; give each record one row")

@@ -45,12 +45,14 @@ def find(folder: Path) -> list[str]:
     listed = _listed(folder)
     found: set[str] = set()
     segments: set[str] = set()
-    for place, _, files in os.walk(folder, onerror=_cannot_list):
+    for place, inner, files in os.walk(folder, onerror=_cannot_list):
+        inner[:] = [name for name in inner if not name.startswith(".")]  # among them what a killed run left unfinished
         relative = PurePosixPath(Path(place).relative_to(folder).as_posix())
         for file in files:
             if file.endswith(".hea"):
                 found.add(str(relative / file.removesuffix(".hea")))
-                segments.update(str(relative / name) for name in _segment_names(Path(place, file)))
+                own = file.removesuffix(".hea")
+                segments.update(str(relative / name) for name in _segment_names(Path(place, file)) if name != own)
     names = dict.fromkeys(listed) | dict.fromkeys(sorted(found - set(listed)))
     return [name for name in names if name not in segments]
 
