@@ -129,6 +129,11 @@ def test_a_run_is_never_overwritten_nor_resumed_as_another(whole, clinic):
         ("state.safetensors", lambda b: b[:-40] + bytes([b[-40] ^ 1]) + b[-39:]),
         ("weights.safetensors", lambda b: b""),
         ("encoder.json", lambda b: b"{}"),
+        ("encoder.json", lambda b: b.replace(b"0.", b"9.", 1)),
+        ("population.json", lambda b: b"[]"),
+        ("provenance.json", lambda b: b"null"),
+        ("metrics.jsonl", lambda b: b"5\n" + b),
+        ("metrics.jsonl", lambda b: b"\xff\n" + b),
         ("population.json", lambda b: b"[1"),
         ("recipe.toml", lambda b: b.replace(b"[training]", b"[tr]")),
         ("metrics.jsonl", lambda b: b"rubbish\n" + b),
@@ -176,3 +181,14 @@ def test_batches_go_through_every_window_before_any_comes_again():
     rows = np.concatenate([_batch_rows(seed=1, number=i, batch=4, n=10) for i in range(5)])
     assert sorted(rows[:10]) == sorted(rows[10:]) == list(range(10))
     assert rows[:10].tolist() != rows[10:].tolist()
+
+
+@pytest.mark.parametrize("file", ["weights.safetensors", "state.safetensors", "encoder.json", "provenance.json"])
+def test_a_file_of_another_run_is_noticed(whole, tmp_path, file):
+    run, recipe, ecgs = whole
+    other = fit(ecgs, recipe, tmp_path / "other", seed=8).path
+    (other / file).write_bytes((run / file).read_bytes())
+    with pytest.raises(RunError, match="damaged"):
+        load(other)
+    with pytest.raises(RunError, match="damaged"):
+        fit(ecgs, recipe, other, seed=8, resume=True)

@@ -13,6 +13,7 @@ provenance.json      versions, seed, counts, fingerprint of the data; nothing of
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,10 +24,12 @@ import torch
 
 from ecgveil.encoder import Encoder
 from ecgveil.errors import ConfigError, RunError
-from ecgveil.files import new_folder, write_atomic
+from ecgveil.files import disk_errors, new_folder, write_atomic
 from ecgveil.models.rhythm import Rhythm
 from ecgveil.recipe import Recipe, load_recipe
-from ecgveil.training.tensors import load_tensors, save_tensors
+from ecgveil.training.tensors import load_tensors, read_facts, save_tensors
+
+_SEALED = ("recipe.toml", "encoder.json", "population.json", "provenance.json")
 
 
 class RunFolder:
@@ -44,18 +47,15 @@ class RunFolder:
             raise RunError(f"{self.path}: no such run folder; make one with `ecgveil fit`")
         if not (self.path / "recipe.toml").is_file():
             raise RunError(f"{self.path} is not a run folder: it has no recipe.toml; give the --out of a fit")
+        self._check_seal()
         try:
             self.recipe: Recipe = load_recipe(self.path / "recipe.toml")
         except ConfigError as error:
             raise RunError(f"{error}; the run is damaged: fit again into another folder") from error
         self.encoder = Encoder.from_json(self._json("encoder.json"))
         self.provenance: dict[str, Any] = self._json("provenance.json")
-        self.rhythm: Rhythm | None = None
-        if (rhythm := self._json("population.json").get("rhythm")) is not None:
-            try:
-                self.rhythm = Rhythm(**rhythm)
-            except TypeError as error:
-                raise RunError(f"{self.path / 'population.json'} is damaged; fit again") from error
+        rhythm = self._json("population.json")["rhythm"]
+        self.rhythm: Rhythm | None = Rhythm(**rhythm) if rhythm else None
 
     @classmethod
     def create(
@@ -78,8 +78,9 @@ class RunFolder:
             write_atomic(folder / "population.json", json.dumps(population, indent=1))
             write_atomic(folder / "provenance.json", json.dumps(provenance, indent=1))
             write_atomic(folder / "metrics.jsonl", "")
-            save_tensors(folder / "state.safetensors", state, step=0)
-            save_tensors(folder / "weights.safetensors", weights, step=0)
+            seal = _seal(folder)
+            save_tensors(folder / "state.safetensors", state, step=0, seal=seal)
+            save_tensors(folder / "weights.safetensors", weights, step=0, seal=seal)
         return cls(path)
 
     @contextmanager
@@ -93,12 +94,12 @@ class RunFolder:
             yield
 
     def save(self, step: int, state: dict[str, torch.Tensor], weights: dict[str, torch.Tensor]) -> None:
-        save_tensors(self.path / "weights.safetensors", weights, step=step)
-        save_tensors(self.path / "state.safetensors", state, step=step)
+        for name, tensors in (("weights", weights), ("state", state)):
+            save_tensors(self.path / f"{name}.safetensors", tensors, step=step, seal=_seal(self.path))
 
     def load_state(self) -> tuple[dict[str, torch.Tensor], int]:
         """The training state, and the step it was saved at; the log is cut back to that step."""
-        state, facts = load_tensors(self.path / "state.safetensors")
+        state, facts = self._tensors("state.safetensors")
         self.load_weights()  # damaged, they are an error too, though the state could mend them
         rows = [row for row in self.metrics() if row["step"] <= facts["step"]]
         write_atomic(self.path / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
@@ -106,7 +107,7 @@ class RunFolder:
 
     def load_weights(self) -> tuple[dict[str, torch.Tensor], int]:
         """The generator's weights, and their step."""
-        weights, facts = load_tensors(self.path / "weights.safetensors")
+        weights, facts = self._tensors("weights.safetensors")
         return weights, facts["step"]
 
     @property
@@ -115,7 +116,7 @@ class RunFolder:
         return self.recipe.n_steps(self.provenance["counts"]["train"]["windows"])
 
     def log(self, row: dict[str, Any]) -> None:
-        with open(self.path / "metrics.jsonl", "a") as file:
+        with disk_errors(self.path), open(self.path / "metrics.jsonl", "a") as file:
             file.write(json.dumps(row) + "\n")
 
     def metrics(self) -> list[dict[str, Any]]:
@@ -124,13 +125,16 @@ class RunFolder:
         if not path.is_file():
             raise RunError(f"{path} is missing; the run is damaged: fit again")
         rows = []
-        lines = path.read_text().splitlines()
+        lines = path.read_text(errors="replace").splitlines()
         for number, line in enumerate(lines, start=1):
             try:
-                rows.append(json.loads(line))
-            except json.JSONDecodeError as error:
-                if number < len(lines):
-                    raise RunError(f"{path}: line {number} is damaged; fit again into another folder") from error
+                row = json.loads(line)
+            except json.JSONDecodeError:
+                row = None
+            if isinstance(row, dict) and isinstance(row.get("step"), int):
+                rows.append(row)
+            elif number < len(lines):
+                raise RunError(f"{path}: line {number} is damaged; fit again into another folder")
         return rows
 
     def pictures(self) -> list[tuple[int, bytes]]:
@@ -141,6 +145,24 @@ class RunFolder:
     def save_picture(self, step: int, png: bytes) -> None:
         write_atomic(self.path / "pictures" / f"step-{step:07d}.png", png)
 
+    def _check_seal(self) -> None:
+        """The small files are those that the weights were made with."""
+        try:
+            seal = _seal(self.path)
+        except FileNotFoundError as error:
+            raise RunError(f"{error.filename} is missing; the run is damaged: fit again") from error
+        for name in ("weights.safetensors", "state.safetensors"):
+            if read_facts(self.path / name).get("seal") != seal:
+                small = ", ".join(_SEALED)
+                raise RunError(f"{self.path} is damaged: one of {small} does not belong to {name}; fit again")
+
+    def _tensors(self, name: str) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+        """What `name` holds; its seal is checked again, since another run may have been copied over this one."""
+        tensors, facts = load_tensors(self.path / name)
+        if facts.get("seal") != _seal(self.path):
+            raise RunError(f"{self.path / name} is damaged: it belongs to another run; fit again")
+        return tensors, facts
+
     def _json(self, name: str) -> dict[str, Any]:
         try:
             return json.loads((self.path / name).read_text())
@@ -148,3 +170,11 @@ class RunFolder:
             raise RunError(f"{self.path / name} is missing; the run is damaged: fit again") from error
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
             raise RunError(f"{self.path / name} is damaged ({error}); fit again into another folder") from error
+
+
+def _seal(folder: Path) -> str:
+    """One digest of the small files, kept beside the tensors: a file of another run, or an edited one, shows."""
+    digest = hashlib.sha256()
+    for name in _SEALED:
+        digest.update((folder / name).read_bytes())
+    return digest.hexdigest()
