@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from ecgveil import cli
 from ecgveil.ecg import ECGSet
-from ecgveil.errors import EcgveilError
+from ecgveil.errors import EcgveilError, Stopped
 from ecgveil.formats.wfdb_write import write
 from ecgveil.leads import LEADS_12
 from ecgveil.simulate import write_clinic
@@ -244,11 +244,77 @@ def test_a_full_disk_leaves_no_half_folder(released, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_main_prints_one_line_and_exits_with_2(monkeypatch, capsys, tmp_path):
-    monkeypatch.setattr("sys.argv", ["ecgveil", "inspect", str(tmp_path / "absent")])
+def run_main(monkeypatch, capsys, *words):
+    """Exit code and standard error of the whole program."""
+    monkeypatch.setattr("sys.argv", ["ecgveil", *map(str, words)])
     with pytest.raises(SystemExit) as caught:
         cli.main()
-    assert caught.value.code == 2
-    told = capsys.readouterr().err
+    return caught.value.code, capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["inspect", "absent"],
+        ["sample", "absent", "--out", "x", "--number", "0"],
+        ["fit", "absent", "--out", "x", "--seed", "-1"],
+        ["fit", "absent"],
+        ["nonsense"],
+        ["fit", "absent", "--out", "x", "--nonsense"],
+    ],
+)
+def test_main_prints_one_line_and_exits_with_2(words, monkeypatch, capsys, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    code, told = run_main(monkeypatch, capsys, *words)
+    assert code == 2
     assert told.startswith("ecgveil: ")
     assert told.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "words"),
+    [
+        (KeyboardInterrupt(), 130, "interrupted"),
+        (Stopped("stopped at step 3 of 9; run the same command again"), 130, "step 3 of 9"),
+        (OSError(36, "File name too long", "x"), 2, "x: File name too long"),
+        (MemoryError(), 2, "not enough memory"),
+    ],
+)
+def test_what_stops_a_command_from_within(error, code, words, monkeypatch, capsys, folder):
+    def stop(*_, **__):
+        raise error
+
+    monkeypatch.setattr("ecgveil.formats.inspect", stop)
+    assert run_main(monkeypatch, capsys, "inspect", folder)[0] == code
+    monkeypatch.setattr("ecgveil.formats.inspect", stop)
+    assert words in run_main(monkeypatch, capsys, "inspect", folder)[1]
+
+
+def test_a_report_of_findings_replaces_no_record(folder, tmp_path):
+    data = tmp_path / "data"
+    shutil.copytree(folder, data)
+    header = next(data.glob("*.hea"))
+    before = header.read_bytes()
+    link = tmp_path / "link.json"
+    link.symlink_to(header)
+    for target in (header, link, tmp_path):
+        code, message = ecgveil("inspect", data, "--json", target)
+        assert code == 2
+        assert "name another file" in message
+    assert header.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("out", "run", "words"),
+    [
+        ("{tmp}/r", "{tmp}/r/run", "lies in --out"),
+        ("{tmp}/r", "{tmp}/r", "lies in --out"),
+        ("{data}/r", "{tmp}/run", "whose records it would join"),
+        ("{tmp}/r", "{data}/run", "whose records it would join"),
+    ],
+)
+def test_places_in_each_others_way_are_told_before_training(out, run, words, folder, tmp_path):
+    out, run = (each.format(tmp=tmp_path, data=folder) for each in (out, run))
+    code, message = ecgveil("release", folder, "--out", out, "--run", run, *TINY)
+    assert code == 2
+    assert words in message

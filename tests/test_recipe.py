@@ -43,6 +43,13 @@ def test_overrides():
         ({"encoder.arrange": "zz"}, "unknown encoder.arrange 'zz'"),
         ({"data.leads": ["X"]}, "unknown lead 'X'"),
         ({"training.learning_rate": float("nan")}, "training.learning_rate is nan"),
+        ({"training.betas": [1, 2]}, "training.betas.0 is 1"),
+        ({"encoder.a": 5}, "encoder.a is no setting of the per-lead standardizer"),
+        ({"encoder.arrange": "z", "data.n_samples": 2501}, "2501 samples do not fill a square image"),
+        ({"encoder.arrange": "z", "data.n_samples": 2025}, "takes encoder.arrange = 'waveform', not 'z'"),
+        ({"model.architecture": ["a"]}, "unknown architecture"),
+        ({"model.crop_s": float("inf")}, "model.crop_s is inf"),
+        ({"data.fs": 0.05}, "data.fs is 0.05"),
     ],
 )
 def test_wrong_settings(overrides, message):
@@ -50,6 +57,18 @@ def test_wrong_settings(overrides, message):
         load_recipe("quick", overrides)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_pulse2pulse_lengths():
+    with pytest.raises(ConfigError, match="needs a multiple of 1000"):
+        load_recipe("pulse2pulse", {"data.n_samples": 5001})
+
+
+def test_a_name_that_cannot_stand_in_a_header(tmp_path):
+    file = tmp_path / "r.toml"
+    file.write_text(load_recipe("quick").to_toml().replace('name = "quick"', 'name = "q\\n# Dx: 1"'))
+    with pytest.raises(ConfigError, match="name is"):
+        load_recipe(file)
 
 
 def test_all_problems_at_once():

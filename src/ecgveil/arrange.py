@@ -12,6 +12,8 @@ from ecgveil.errors import ConfigError
 class Waveform:
     """Leads as channels: (n, n_leads, n_samples) both ways."""
 
+    dimensions = 2  # of one sample's tensor
+
     def shape(self, n_leads: int, n_samples: int) -> tuple[int, ...]:
         return n_leads, n_samples
 
@@ -27,6 +29,8 @@ class ZImage:
 
     (n, n_leads, side * side) -> (n, n_leads, side, side)
     """
+
+    dimensions = 3
 
     def shape(self, n_leads: int, n_samples: int) -> tuple[int, ...]:
         side = round(n_samples**0.5)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -16,7 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from ecgveil.errors import EcgveilError
+from ecgveil.errors import ConfigError, EcgveilError, Stopped
 
 # Idle threads sleep instead of spinning: on a machine with other work, spinning slows training twentyfold. Read once,
 # when torch is loaded.
@@ -31,6 +32,9 @@ app = typer.Typer(
 # No markup: record names and labels are printed as they are, brackets and colons included.
 out_console = Console(highlight=False, markup=False, emoji=False)
 error_console = Console(stderr=True, highlight=False, markup=False, emoji=False)
+
+# The error of a wrong option: typer exports it under this heir only, and where it comes from differs by version.
+_UsageError: Any = typer.BadParameter.__mro__[1]
 
 Data = Annotated[list[Path], typer.Argument(help="Folders of WFDB records.", show_default=False)]
 Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of everything drawn at random.")]
@@ -47,11 +51,11 @@ def inspect(
     from ecgveil.files import write_atomic
     from ecgveil.formats import as_json, inspect, summary
 
+    if json_file is not None and not _replaceable(json_file):
+        raise ConfigError(f"--json {json_file} is there already and is no plain .json file; name another file")
     with _progress() as tell:
         findings = inspect(data, progress=lambda done, total: tell("reading", done, total, {}))
     if json_file is not None:
-        if json_file.is_dir():
-            raise typer.BadParameter(f"{json_file} is a folder; name a file", param_hint="--json")
         write_atomic(json_file, json.dumps(as_json(findings), indent=1) + "\n")
     _print_summary(summary(findings))
     for finding in findings:
@@ -129,8 +133,7 @@ def fit(
     _, done = folder.load_weights()
     steps = folder.total_steps
     if done < steps:
-        error_console.print(f"stopped at step {done} of {steps}; go on with the same command and --resume")
-        raise typer.Exit(130)
+        raise Stopped(f"stopped at step {done} of {steps}; go on with the same command and --resume")
     out_console.print(f"trained {steps} steps; run folder {out}")
 
 
@@ -185,27 +188,59 @@ def release(
     resolved = load_recipe(recipe, parse_overrides(assignments or []))
     with _progress() as tell:
         report = release(
-            data, out, recipe=resolved, number=number, seed=seed, run=run, resample=resample, listener=Listener(tell)
+            data,
+            out,
+            recipe=resolved,
+            number=number,
+            seed=seed,
+            run=run,
+            resample=resample,
+            listener=Listener(tell, _print_intake),
         )
     out_console.print(f"report: {report}")
     out_console.print(f"{report.name} draws real ECGs: it is the keeper's. All that SHA256SUMS lists may be shared.")
 
 
 def main() -> None:
-    """Entry point: errors raised on purpose become one line and exit code 2."""
+    """Entry point: whatever goes wrong for a reason becomes one line and exit code 2, or 130 when interrupted."""
+    signal.signal(signal.SIGTERM, _interrupt)  # so that what is half-written is cleared away
     try:
-        app()
+        code = app(standalone_mode=False)
+    except (KeyboardInterrupt, typer.Abort):
+        _end("interrupted", 130)
+    except Stopped as error:
+        _end(str(error), 130)
     except EcgveilError as error:
-        error_console.print(f"ecgveil: {error}", soft_wrap=True)
-        sys.exit(2)
+        _end(str(error), 2)
+    except _UsageError as error:
+        _end(f"{error.format_message()} (see --help)".replace("\n", " "), 2)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whoever read our output has gone
+        sys.exit(1)
+    except OSError as error:
+        _end(f"{error.filename or 'output'}: {error.strerror or error}; choose another place", 2)
     except (MemoryError, RuntimeError) as error:
-        if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
-            error_console.print("ecgveil: not enough memory; lower training.batch or the widths of the model")
-            sys.exit(2)
-        raise
-    except KeyboardInterrupt:
-        error_console.print("ecgveil: interrupted")
-        sys.exit(130)
+        if not isinstance(error, MemoryError) and "can't allocate memory" not in str(error):
+            raise
+        _end("not enough memory; lower training.batch or the widths of the model, or read fewer records", 2)
+    if code == 130:  # newer versions of typer turn an interruption into this
+        _end("interrupted", 130)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _replaceable(file: Path) -> bool:
+    """Nothing is there, or an earlier file of the same kind; never a device, a link or somebody's record."""
+    there = file.is_symlink() or file.exists()
+    return not there or (file.suffix == ".json" and file.is_file() and not file.is_symlink())
+
+
+def _end(message: str, code: int) -> None:
+    error_console.print(f"ecgveil: {message}", soft_wrap=True)
+    sys.exit(code)
+
+
+def _interrupt(*_: Any) -> None:
+    raise KeyboardInterrupt
 
 
 Tell = Callable[[str, int, int, dict[str, Any]], None]
@@ -290,7 +325,7 @@ def _print_intake(taken: Any) -> None:
     left_out = sum(taken.left_out.values())
     told = f"{taken.kept} records kept, {len(taken.findings) - taken.kept} left out"
     if left_out:
-        told += f" ({_listed(taken.left_out)}; `ecgveil inspect` tells which)"
+        told += f" ({_listed(taken.left_out)}; `ecgveil inspect` tells more)"
     error_console.print(told, soft_wrap=True)
     for note in taken.notes:
         error_console.print(note, soft_wrap=True)

@@ -17,5 +17,9 @@ class RunError(EcgveilError):
     """A run or release folder is missing, damaged, occupied, or made with other settings."""
 
 
+class Stopped(RunError):
+    """Asked to stop, it stopped; what was done is saved, and the same command goes on."""
+
+
 class EvaluationError(EcgveilError):
     """An evaluation cannot be made on the sets given."""

@@ -11,11 +11,12 @@ from typing import Any
 
 from ecgveil import intake
 from ecgveil.ecg import ECGSet, concat
-from ecgveil.errors import RunError
+from ecgveil.errors import ConfigError, Stopped
 from ecgveil.evaluation import evaluate
 from ecgveil.files import new_folder, require_free, write_atomic
 from ecgveil.formats.wfdb_write import count_clipped, write, write_records_file
 from ecgveil.intake import Intake
+from ecgveil.leads import LEADS_8
 from ecgveil.recipe import Recipe, load_recipe
 from ecgveil.report import About, write_report
 from ecgveil.sampling import Run, load
@@ -30,9 +31,10 @@ _HEADER_NOTE = "synthetic ECG made by ecgveil; no recording of a person; not for
 
 @dataclass(frozen=True)
 class Listener:
-    """Called as the work goes on: (stage, done, total, details)."""
+    """Called as the work goes on: `tell` with (stage, done, total, details), `say` with what was read."""
 
     tell: Callable[[str, int, int, dict[str, Any]], None] = lambda stage, done, total, details: None
+    say: Callable[[Intake], None] = lambda taken: None
 
     def progress(self, stage: str) -> Callable[[int, int], None]:
         return lambda done, total: self.tell(stage, done, total, {})
@@ -78,11 +80,11 @@ def release(
     """
     listener = listener or Listener()
     out = Path(out)
-    run_path = Path(run) if run is not None else out.with_name(f"{out.name}-run")
-    require_free(out)
+    folders = [Path(data)] if isinstance(data, str | Path) else [Path(each) for each in data]
+    run_path = _places(folders, out, run)
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
-    folders = [data] if isinstance(data, str | Path) else list(data)
     taken = intake.take_in(folders, recipe, resample=resample, progress=listener.progress("reading"))
+    listener.say(taken)
     generator = _trained(taken.ecgs, recipe, run_path, seed, listener)
     number = len(taken.ecgs) if number is None else number
     with new_folder(out) as building:
@@ -110,6 +112,20 @@ def release(
     return out / KEEPERS_REPORT
 
 
+def _places(folders: list[Path], out: Path, run: str | Path | None) -> Path:
+    """The run folder, once all places are known not to be in each other's way."""
+    require_free(out)
+    target = out.absolute()
+    run_path = Path(run) if run is not None else target.with_name(f"{target.name}-run")
+    if run_path.absolute() == target or target in run_path.absolute().parents:
+        raise ConfigError(f"--run {run_path} lies in --out {out}, which is made last and whole; choose another place")
+    for folder in folders:
+        for name, place in (("--out", target), ("--run", run_path.absolute())):
+            if folder.absolute() in (place, *place.parents):
+                raise ConfigError(f"{name} {place} lies in {folder}, whose records it would join; choose another place")
+    return run_path
+
+
 def _trained(ecgs: ECGSet, recipe: Recipe, path: Path, seed: int, listener: Listener) -> Run:
     """Train, or go on training, to the end."""
     total = 0
@@ -130,7 +146,7 @@ def _trained(ecgs: ECGSet, recipe: Recipe, path: Path, seed: int, listener: List
     )
     generator = load(folder.path)
     if generator.step < generator.steps:
-        raise RunError(f"stopped at step {generator.step} of {generator.steps}; run the same command again to go on")
+        raise Stopped(f"stopped at step {generator.step} of {generator.steps}; run the same command again to go on")
     return generator
 
 
@@ -173,6 +189,8 @@ def _about(
         for key, value in table.items()
     }
     told = [*taken.notes, *notes]
+    if recipe.data.leads == LEADS_8:
+        told.append("III, aVR, aVL and aVF are computed from I and II, in real and synthetic ECGs alike.")
     if saturated := provenance["saturated"]:
         told.append(
             f"Standardising cut {saturated['values']:.2%} of the values, in {saturated['windows']:.1%} of the windows."

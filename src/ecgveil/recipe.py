@@ -6,10 +6,11 @@ A recipe is TOML, resolved into one frozen, typed `Recipe`; unknown keys are ref
 from __future__ import annotations
 
 import difflib
+import inspect
 import tomllib
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import tomli_w
 from pydantic import Field, ValidationError, field_validator, model_validator
@@ -22,10 +23,12 @@ from ecgveil.models.contract import Settings
 from ecgveil.standardize import STANDARDIZERS
 from ecgveil.training.objectives import OBJECTIVES
 
+Share = Annotated[float, Field(ge=0, lt=1)]
+
 
 class DataSettings(Settings):
     leads: tuple[str, ...] = Field(min_length=1, description="leads the model learns, by standard name")
-    fs: float = Field(gt=0, le=10_000, description="sampling rate the model works at, Hz")
+    fs: float = Field(ge=1, le=10_000, description="sampling rate the model works at, Hz")
     n_samples: int = Field(ge=16, le=1_000_000, description="length of a window, samples")
     reduce: bool = Field(False, description="lower a higher sampling rate without being asked to resample")
 
@@ -33,9 +36,11 @@ class DataSettings(Settings):
 class EncoderSettings(Settings):
     standardize: str = Field(description="step 1: per-lead, min-max (P1 eq. 2) or adapted-range (P1 eq. 3)")
     arrange: str = Field(description="step 2: waveform or z")
-    unit_sd: float | None = Field(None, gt=0, description="per-lead: standard deviations that the value 1 stands for")
+    unit_sd: float | None = Field(
+        None, gt=0, le=1e4, description="per-lead: standard deviations that the value 1 stands for"
+    )
     a: int | None = Field(None, ge=0, le=254, description="images: lowest grey level of a value; below it is NULL")
-    span_mv: float | None = Field(None, gt=0, description="adapted-range: voltage span of the grey levels, mV")
+    span_mv: float | None = Field(None, gt=0, le=1e4, description="adapted-range: voltage span of the grey levels, mV")
 
 
 class TrainingSettings(Settings):
@@ -45,7 +50,7 @@ class TrainingSettings(Settings):
     batch: int = Field(ge=2, le=4096, description="windows an update")
     critic_steps: int = Field(1, ge=1, le=100, description="critic updates a generator update")
     learning_rate: float = Field(gt=0, lt=1, description="of Adam, both players")
-    betas: tuple[float, float] = Field(description="of Adam")
+    betas: tuple[Share, Share] = Field(description="of Adam")
     decay: float = Field(0.0, ge=0, le=1, description="last share of the steps over which the rate falls to 0")
     penalty: float = Field(0.0, ge=0, description="weight of the gradient penalty")
     penalty_every: int = Field(1, ge=1, description="critic updates from one penalty to the next")
@@ -64,7 +69,7 @@ class TrainingSettings(Settings):
 
 
 class Recipe(Settings):
-    name: str
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,60}$", description="letters, digits, space, . _ -")
     summary: str = Field(description="one sentence")
     source: str = Field(description="the publication, with section")
     data: DataSettings
@@ -77,8 +82,8 @@ class Recipe(Settings):
     def _resolved(cls, model: dict[str, Any]) -> dict[str, Any]:
         """Every setting of the architecture written out, so that equal recipes compare equal."""
         architecture = model.get("architecture", "")
-        if architecture not in MODELS:
-            raise ValueError(_unknown("architecture", architecture, MODELS))
+        if not isinstance(architecture, str) or architecture not in MODELS:
+            raise ValueError(_unknown("architecture", str(architecture), MODELS))
         own = {key: value for key, value in model.items() if key != "architecture"}
         try:
             settings = MODELS[architecture].settings(**own)
@@ -97,7 +102,24 @@ class Recipe(Settings):
         ):
             if value not in known:
                 raise ValueError(_unknown(kind, value, known))
+        self._check_fit()
         return self
+
+    def _check_fit(self) -> None:
+        """Standardizer, arrangement and model go together."""
+        name, own = self.encoder.standardize, self.encoder_settings()
+        foreign = own.keys() - inspect.signature(STANDARDIZERS[name]).parameters.keys()
+        if foreign:
+            raise ValueError(f"encoder.{min(foreign)} is no setting of the {name} standardizer; leave it out")
+        shape = ARRANGEMENTS[self.encoder.arrange]().shape(len(self.data.leads), self.data.n_samples)
+        model = MODELS[self.model["architecture"]]
+        if len(shape) != model.dimensions:
+            takes = next(name for name, each in ARRANGEMENTS.items() if each.dimensions == model.dimensions)
+            raise ValueError(
+                f"model {self.model['architecture']} takes encoder.arrange = '{takes}', not '{self.encoder.arrange}'"
+            )
+        if self.data.n_samples % model.multiple:
+            raise ValueError(f"data.n_samples is {self.data.n_samples}; the model needs a multiple of {model.multiple}")
 
     def model_settings(self) -> Settings:
         """The architecture's own settings, typed."""
@@ -135,6 +157,8 @@ def load_recipe(recipe: str | Path, overrides: dict[str, Any] | None = None) -> 
     table, origin = _read(recipe)
     for path, value in (overrides or {}).items():
         group, _, key = path.rpartition(".")
+        if group in ("data", "encoder", "model", "training"):
+            table.setdefault(group, {})
         if group not in table or not isinstance(table[group], dict):
             raise ConfigError(_unknown("setting", path, _setting_names(table)))
         table[group][key] = value

@@ -35,7 +35,7 @@ def split(ecgs: ECGSet, *, seed: int, fractions: tuple[float, float, float] = FR
     RecordError
         Fewer than `MIN_PATIENTS` patients, or fractions that leave a part empty.
     """
-    if min(fractions) <= 0 or abs(sum(fractions) - 1) > 1e-6:
+    if len(fractions) != 3 or min(fractions) <= 0 or abs(sum(fractions) - 1) > 1e-6:
         raise RecordError(f"fractions are {fractions}; give three positive ones that add up to 1")
     patients = sorted(set(ecgs.patient_id))
     if len(patients) < MIN_PATIENTS:

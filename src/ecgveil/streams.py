@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from ecgveil.errors import ConfigError
+
 # What a stream is for; the first part of its path.
 INITIAL, ORDER, NOISE, TORCH, SAMPLE, SPLIT = range(1, 7)
 
@@ -12,4 +14,6 @@ def stream(seed: int, *path: int) -> np.random.Generator:
     >>> stream(1, NOISE).random() == stream(1, NOISE).random(), stream(1, NOISE).random() == stream(2, NOISE).random()
     (True, False)
     """
+    if not 0 <= seed < 2**32:
+        raise ConfigError(f"seed is {seed}; it must lie from 0 to {2**32 - 1}")
     return np.random.default_rng([seed, *path])

@@ -9,11 +9,13 @@ class Model(NamedTuple):
     settings: Any
     generator: Any
     critic: Any
+    dimensions: int = 2  # of one sample's tensor
+    multiple: int = 1  # that the number of samples must be of
     needs_rhythm: bool = False
 
 
 MODELS = {
     "beat": Model(beat.BeatSettings, beat.Generator, beat.Critic, needs_rhythm=True),
-    "piacentino-cnn": Model(piacentino.CnnSettings, piacentino.Generator, piacentino.Critic),
-    "pulse2pulse": Model(pulse2pulse.Pulse2PulseSettings, pulse2pulse.Generator, pulse2pulse.Critic),
+    "piacentino-cnn": Model(piacentino.CnnSettings, piacentino.Generator, piacentino.Critic, dimensions=3),
+    "pulse2pulse": Model(pulse2pulse.Pulse2PulseSettings, pulse2pulse.Generator, pulse2pulse.Critic, multiple=1000),
 }

@@ -29,7 +29,7 @@ class BeatSettings(Settings):
     latent: int = Field(64, ge=4, le=512, description="size of the style noise")
     jitter: float = Field(0.1, ge=0, le=1, description="scale of the beat-to-beat variation")
     critic_width: int = Field(32, ge=8, le=512, description="channels of the critic's first layer")
-    crop_s: float = Field(5.0, gt=0, description="length of the critic's random crop, s")
+    crop_s: float = Field(5.0, ge=0.2, le=3600, description="length of the critic's random crop, s")
 
 
 def _bank(time: Tensor, centres: Tensor, width: float) -> Tensor:
@@ -177,7 +177,7 @@ class Critic(nn.Module):
     def __init__(self, settings: BeatSettings, context: Context):
         super().__init__()
         channels, n_samples = context.shape
-        self.crop = min(n_samples, int(settings.crop_s * context.fs))
+        self.crop = min(n_samples, max(64, int(settings.crop_s * context.fs)))
         self.fine = _Tower(channels, settings.critic_width, (2, 4, 4, 2))
         self.coarse = _Tower(channels, settings.critic_width, (4, 4, 2))
 

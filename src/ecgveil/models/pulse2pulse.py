@@ -53,9 +53,7 @@ class Generator(nn.Module):
     def __init__(self, settings: Pulse2PulseSettings, context: Context):
         super().__init__()
         self.shape = context.shape
-        channels, n_samples = context.shape
-        if n_samples % int(np.prod(_STRIDES)):
-            raise ValueError(f"{n_samples} samples; pulse2pulse needs a multiple of {int(np.prod(_STRIDES))}")
+        channels, _ = context.shape  # its length is a multiple of the product of the strides, 1000 without the last
         widths = [channels, *(max(1, round(settings.width * share)) for share in _SHARES)]
         self.down = nn.ModuleList(
             nn.Conv1d(a, b, _KERNEL, stride=stride, padding=_KERNEL // 2)

@@ -19,7 +19,7 @@ from torch import nn
 from ecgveil import paper
 from ecgveil.ecg import ECGSet
 from ecgveil.encoder import Encoder
-from ecgveil.errors import RecordError, RunError
+from ecgveil.errors import ConfigError, RecordError, RunError
 from ecgveil.files import require_free
 from ecgveil.measure.beats import r_peaks
 from ecgveil.models import MODELS
@@ -66,6 +66,8 @@ def fit(
     ConfigError, RecordError, RunError
         Settings, records or the folder do not allow it; the message says what to do.
     """
+    if not isinstance(ecgs, ECGSet):
+        raise ConfigError(f"fit takes an ECGSet, not a {type(ecgs).__name__}; read() returns (ECGSet, findings)")
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     out = Path(out)
     exists = out.exists() and (not out.is_dir() or any(out.iterdir()))
