@@ -10,7 +10,7 @@ import pytest
 from ecgveil import paper
 from ecgveil.ecg import ECGSet
 from ecgveil.evaluation import Evaluation, evaluate
-from ecgveil.report import About, metrics_json, words, write_report
+from ecgveil.report import About, figures, metrics_json, words, write_report
 from ecgveil.simulate import simulate
 
 HISTORY = [
@@ -232,3 +232,25 @@ def test_one_training_record_may_be_the_nearest_of_several(sets, tmp_path):
     found = evaluate(train, holdout, made, seed=0)
     assert [pair.train_row for pair in found.distances.pairs[:2]] == [4, 4]
     assert "Pair 2" in write(tmp_path, (train, holdout, made), found)
+
+
+def test_a_public_page_draws_no_small_group_of_real_people(sets):
+    train, holdout, synthetic = sets
+    found = evaluate(train, holdout.take(range(5)), synthetic, seed=0)
+    for draw in (figures.distributions, figures.spectra):
+        assert "real, holdout" in draw(found)
+        assert "real, holdout" not in draw(found, public=True)
+        assert "real, training" in draw(found, public=True)
+
+
+def test_a_public_histogram_has_no_bar_of_one_or_two_people():
+    from matplotlib.figure import Figure
+
+    values = {"real, training": np.r_[np.zeros(30), np.full(30, 5.0), 9.0], "synthetic": np.linspace(0, 9, 50)}
+    styles = {"real, training": (paper.REAL_COLOUR, "-"), "synthetic": (paper.SYNTHETIC_COLOUR, "-")}
+    for public in (False, True):
+        ax = Figure().subplots()
+        figures._histogram(ax, values, styles, public=public)
+        bars = next(patch for patch in ax.patches if patch.get_label() == "real, training").get_data().values
+        people = np.rint(bars * 61 / 100)
+        assert (people[people > 0] >= 3).all() == public

@@ -92,10 +92,14 @@ def write_report(
         sheets=_sheets(train, synthetic, chosen, show_real),
         curves=Markup(figures.training_curves(list(map(dict, history)))),
         pictures=[(step, _data_uri(png)) for step, png in _spread(pictures)],
-        distributions=Markup(figures.distributions(evaluation)),
-        spectra=Markup(figures.spectra(evaluation)),
-        correlations=Markup(figures.correlations(evaluation)),
-        distances=Markup(figures.nearest_distances(evaluation.distances) if evaluation.distances else ""),
+        distributions=Markup(figures.distributions(evaluation, public=not show_real)),
+        spectra=Markup(figures.spectra(evaluation, public=not show_real)),
+        correlations=Markup(
+            figures.correlations(evaluation) if show_real or len(evaluation.train) >= figures.LEAST_MEAN else ""
+        ),
+        distances=Markup(
+            figures.nearest_distances(evaluation.distances, public=not show_real) if evaluation.distances else ""
+        ),
         n_reference=evaluation.distances.n_reference if evaluation.distances else 0,
         pairs=Markup(
             figures.closest_pairs(train, synthetic, evaluation.distances) if evaluation.distances and show_real else ""

@@ -47,6 +47,7 @@ _STYLE: dict[Any, Any] = {
     "legend.frameon": False,
     "lines.linewidth": 1.5,
 }
+LEAST_MEAN, LEAST_BAR = 20, 3  # records that a real mean, and a real bar, stand for on a page that may be shared
 SETS = (
     ("real, training", "train", REAL_COLOUR, "-"),
     ("real, holdout", "holdout", REAL_COLOUR, (0, (3, 2))),
@@ -71,36 +72,47 @@ def training_curves(history: Sequence[dict]) -> str:
         return _svg(fig, "training")
 
 
-def distributions(evaluation: Evaluation) -> str:
-    """Heart rate, its irregularity, and R and T amplitudes: share of records in each bin, three sets."""
+def _sets(evaluation: Evaluation, public: bool) -> list[tuple]:
+    """The sets to draw; on a public page no real one so small that its mean could be a person's."""
+    return [
+        each for each in SETS if not public or each[1] == "synthetic" or len(getattr(evaluation, each[1])) >= LEAST_MEAN
+    ]
+
+
+def distributions(evaluation: Evaluation, *, public: bool = False) -> str:
+    """Heart rate, its irregularity, and R and T amplitudes: share of records in each bin, three sets.
+
+    `public` leaves out small real sets, and bars of real sets that stand for fewer than `LEAST_BAR` records.
+    """
+    sets = _sets(evaluation, public)
     table = evaluation.train.table
     leads = [name[2:-3] for name in table if name.startswith("r_")]
     chosen = [lead for lead in ("II", "V1", "V5") if lead in leads] or leads[:2]
     panels = [("heart_rate_bpm", "Heart rate", "beats per minute"), ("rr_sd_ms", "Spread of RR intervals", "ms")]
     panels += [(f"r_{lead}_uv", f"R wave, lead {lead}", "uV") for lead in chosen]
     panels += [(f"t_{lead}_uv", f"T wave, lead {lead}", "uV") for lead in chosen]
-    panels = [panel for panel in panels if any(_finite(evaluation, name, panel[0]).size for _, name, _, _ in SETS)]
+    panels = [panel for panel in panels if any(_finite(evaluation, name, panel[0]).size for _, name, _, _ in sets)]
     if not panels:
         return ""
     with mpl.rc_context(_STYLE):
         fig, axes = _panels(len(panels), columns=4)
         for ax, (column, title, unit) in zip(axes, panels, strict=True):
-            values = {label: _finite(evaluation, name, column) for label, name, _, _ in SETS}
-            _histogram(ax, values)
+            values = {label: _finite(evaluation, name, column) for label, name, _, _ in sets}
+            _histogram(ax, values, public=public)
             ax.set(title=title, xlabel=unit)
         axes[0].set_ylabel("% of records")
         _legend(fig, axes[0])
         return _svg(fig, "distributions")
 
 
-def spectra(evaluation: Evaluation) -> str:
+def spectra(evaluation: Evaluation, *, public: bool = False) -> str:
     """Mean power spectral density of a few leads."""
     leads = [name[2:-3] for name in evaluation.train.table if name.startswith("r_")]
     chosen = [lead for lead in SHOWN_LEADS if lead in leads] or leads[:4]
     with mpl.rc_context(_STYLE):
         fig, axes = _panels(len(chosen), columns=4)
         for ax, lead in zip(axes, chosen, strict=True):
-            for label, name, colour, dash in SETS:
+            for label, name, colour, dash in _sets(evaluation, public):
                 features = getattr(evaluation, name)
                 level = mean_level_db(features.psd_db[:, leads.index(lead)])
                 shown = np.where(np.isfinite(level), level, np.nan)
@@ -131,7 +143,7 @@ def correlations(evaluation: Evaluation) -> str:
         return _svg(fig, "correlations")
 
 
-def nearest_distances(distances: Distances) -> str:
+def nearest_distances(distances: Distances, *, public: bool = False) -> str:
     """Distances to the nearest record, among equally large reference parts."""
     with mpl.rc_context(_STYLE):
         fig = Figure(figsize=(_WIDTH, 3.0), layout="constrained")
@@ -142,7 +154,7 @@ def nearest_distances(distances: Distances) -> str:
             ("real holdout to nearest training", distances.holdout_to_train, REAL_COLOUR, "-"),
         )
         styles = {label: (colour, dash) for label, _, colour, dash in shown}
-        _histogram(ax, {label: values for label, values, _, _ in shown}, styles)
+        _histogram(ax, {label: values for label, values, _, _ in shown}, styles, public=public)
         ax.set(xlabel="root mean square difference of median beats, uV", ylabel="% of records")
         _legend(fig, ax)
         return _svg(fig, "distances")
@@ -182,11 +194,13 @@ def _finite(evaluation: Evaluation, name: str, column: str) -> np.ndarray:
     return values[np.isfinite(values)]
 
 
-def _histogram(ax: Axes, values: dict[str, np.ndarray], styles: dict[str, tuple] | None = None) -> None:
+def _histogram(
+    ax: Axes, values: dict[str, np.ndarray], styles: dict[str, tuple] | None = None, *, public: bool = False
+) -> None:
     """Histograms over common bins, in per cent of each set; what lies beyond counts in the last bin."""
     styles = styles or {label: (colour, dash) for label, _, colour, dash in SETS}
     every = np.concatenate(list(values.values()))
-    low, high = np.percentile(every, [0.5, 99.5])
+    low, high = np.percentile(every, [5, 95] if public else [0.5, 99.5])  # no one's extreme on a public page
     fewest = min(each.size for each in values.values() if each.size)
     bins = int(np.clip(2.5 * np.cbrt(fewest), 5, 30))
     edges = np.linspace(low, high if high > low else low + 1, bins + 1)
@@ -195,6 +209,8 @@ def _histogram(ax: Axes, values: dict[str, np.ndarray], styles: dict[str, tuple]
             continue
         counts, _ = np.histogram(np.clip(each, edges[0], edges[-1]), edges)
         colour, dash = styles[label]
+        if public and colour == REAL_COLOUR:
+            counts = np.where(counts < LEAST_BAR, 0, counts)
         share = 100 * counts / each.size
         ax.stairs(share, edges, color=colour, linestyle=dash, lw=1.5, label=label)
         if colour == REAL_COLOUR and dash == "-":
