@@ -189,3 +189,26 @@ def test_one_code_of_the_challenge_has_no_name_in_its_tables(data):
     labels = [label for each in inspect(data / "challenge2021") for label in each.labels]
     assert {label for label in labels if label.isdigit()} == {"251238007"}
     assert labels.count("Sinus rhythm") == 42
+
+
+def test_rows_that_fit_no_record_while_records_have_no_row(tmp_path):
+    for name in ("5", "6", "7"):
+        write(tmp_path / "data", name, ecg(seconds=1))
+    names = ["data/5", "data/6", "data/7"]
+    for row in ("007", "x/5"):  # the second has the last part of a record that has its row
+        (tmp_path / "labels.csv").write_text(f"record_name,patient_id\n5,a\n{row},b\n")
+        with pytest.raises(
+            RecordError, match=f"1 rows fit no record \\(such as '{row}'\\) while 2 records have no row"
+        ):
+            tables(tmp_path, names)
+    (tmp_path / "labels.csv").write_text("record_name,patient_id\n5,a\n6.dat,b\n7.hea,c\nabsent,d\n")
+    assert set(tables(tmp_path, names)) == set(names)
+
+
+def test_a_deeper_labels_csv_is_not_overlooked(tmp_path):
+    write(tmp_path / "site", "5", ecg(seconds=1))
+    (tmp_path / "site" / "labels.csv").write_text("record_name,patient_id\n5,a\n")
+    with pytest.raises(RecordError, match=r"labels.csv would not be read: labels.csv belongs at the top"):
+        tables(tmp_path, ["site/5"])
+    (tmp_path / "site").rename(tmp_path / ".site")
+    assert tables(tmp_path, []) == {}

@@ -88,13 +88,17 @@ def release(
     generator = _trained(taken.ecgs, recipe, run_path, seed, listener)
     number = len(taken.ecgs) if number is None else number
     with new_folder(out) as building:
-        synthetic, clipped = _write_records(generator, building, number, seed, listener)
+        drawn, clipped = write_samples(
+            generator, building, number, seed=seed, batch_size=64, progress=listener.progress("sampling")
+        )
+        synthetic = concat(drawn)
         listener.tell("evaluating", 0, 1, {})
         parts = split(taken.ecgs, seed=seed)
         train, holdout = (part.pick(synthetic.leads) for part in (parts.train, parts.holdout))
         evaluation = evaluate(train, holdout, synthetic, seed=seed)
         listener.tell("evaluating", 1, 1, {})
         about = _about(taken, generator, number, seed, len(parts.holdout), clipped, evaluation.notes)
+        history, pictures = generator.folder.metrics(), generator.folder.pictures()
         for name, show_real in ((KEEPERS_REPORT, True), (PUBLIC_REPORT, False)):
             write_report(
                 building / name,
@@ -103,8 +107,8 @@ def release(
                 synthetic=synthetic,
                 evaluation=evaluation,
                 about=about,
-                history=generator.folder.metrics(),
-                pictures=generator.folder.pictures(),
+                history=history,
+                pictures=pictures,
                 show_real=show_real,
             )
         write_atomic(building / "manifest.json", json.dumps(_manifest(about, generator), indent=1) + "\n")
@@ -167,13 +171,6 @@ def write_samples(
         progress(len(names), number)
     write_records_file(folder, names)
     return kept, clipped
-
-
-def _write_records(generator: Run, folder: Path, number: int, seed: int, listener: Listener) -> tuple[ECGSet, int]:
-    kept, clipped = write_samples(
-        generator, folder, number, seed=seed, batch_size=64, progress=listener.progress("sampling")
-    )
-    return concat(kept), clipped
 
 
 def _about(

@@ -161,19 +161,21 @@ def tables(folder: Path, names: Sequence[str]) -> dict[str, Facts]:
         (p for p in (folder / "ptbxl_database.csv", folder.parent / "ptbxl_database.csv") if p.is_file()), None
     )
     if ptbxl:
-        facts = _match(_ptbxl(ptbxl), names, ptbxl, required=ptbxl.parent == folder)
+        facts, _ = _match(_ptbxl(ptbxl), names, ptbxl, required=ptbxl.parent == folder)
     own = folder / "labels.csv"
-    deeper = next((file for file in sorted(folder.rglob("labels.csv")) if file != own), None)
+    visible = (
+        file
+        for file in folder.rglob("labels.csv")
+        if not any(part.startswith(".") for part in file.relative_to(folder).parts)  # as records are looked for
+    )
+    deeper = next((file for file in sorted(visible) if file != own), None)
     if deeper:  # overlooked, it would let one person be trained on and held out
         raise RecordError(f"{deeper} would not be read: labels.csv belongs at the top, in {folder}; move it there")
     if own.is_file():
-        said_of = _labels_csv(own)
-        matched = _match(said_of, names, own, required=True)
-        if len(matched) < min(len(said_of), len(names)):
-            odd = next(name for name in said_of if name not in matched and PurePosixPath(name).name not in
-                       {PurePosixPath(each).name for each in matched})  # fmt: skip
+        matched, odd = _match(_labels_csv(own), names, own, required=True)
+        if odd and len(matched) < len(names):
             raise RecordError(
-                f"labels.csv: {len(said_of) - len(matched)} rows fit no record (such as '{odd}') while "
+                f"labels.csv: {len(odd)} rows fit no record (such as '{odd[0]}') while "
                 f"{len(names) - len(matched)} records have no row; correct the names or delete the rows"
             )
         for name, said in matched.items():
@@ -181,13 +183,19 @@ def tables(folder: Path, names: Sequence[str]) -> dict[str, Facts]:
     return facts
 
 
-def _match(rows: dict[str, Facts], names: Sequence[str], file: Path, required: bool) -> dict[str, Facts]:
-    """Rows by full record name; a row may give the bare last part of a name, where only one record has it."""
+def _match(
+    rows: dict[str, Facts], names: Sequence[str], file: Path, required: bool
+) -> tuple[dict[str, Facts], list[str]]:
+    """Rows by full record name, and the rows that fit no record.
+
+    A row may give the bare last part of a name, where only one record has it.
+    """
     by_stem: dict[str, list[str]] = {}
     for name in names:
         by_stem.setdefault(PurePosixPath(name).name, []).append(name)
     exact = set(names)
     facts: dict[str, Facts] = {}
+    odd: list[str] = []
     for key, said in rows.items():
         stem = PurePosixPath(key).name
         candidates = (
@@ -199,11 +207,13 @@ def _match(rows: dict[str, Facts], names: Sequence[str], file: Path, required: b
             raise RecordError(f"{file.name}: record '{candidates[0]}' has two rows; keep one")
         if candidates:
             facts[candidates[0]] = said
+        else:
+            odd.append(key)
     if required and rows and names and not facts:
         raise RecordError(
             f"{file.name} names none of the records: it has '{next(iter(rows))}', the folder '{names[0]}'"
         )
-    return facts
+    return facts, odd
 
 
 def _labels_csv(file: Path) -> dict[str, Facts]:

@@ -99,7 +99,7 @@ class RunFolder:
 
     def load_state(self) -> tuple[dict[str, torch.Tensor], int]:
         """The training state, and the step it was saved at; the log is cut back to that step."""
-        state, facts = self._tensors("state.safetensors")
+        state, facts = load_tensors(self.path / "state.safetensors")
         self.load_weights()  # damaged, they are an error too, though the state could mend them
         rows = [row for row in self.metrics() if row["step"] <= facts["step"]]
         write_atomic(self.path / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
@@ -107,7 +107,7 @@ class RunFolder:
 
     def load_weights(self) -> tuple[dict[str, torch.Tensor], int]:
         """The generator's weights, and their step."""
-        weights, facts = self._tensors("weights.safetensors")
+        weights, facts = load_tensors(self.path / "weights.safetensors")
         return weights, facts["step"]
 
     @property
@@ -156,20 +156,8 @@ class RunFolder:
                 small = ", ".join(_SEALED)
                 raise RunError(f"{self.path} is damaged: one of {small} does not belong to {name}; fit again")
 
-    def _tensors(self, name: str) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-        """What `name` holds; its seal is checked again, since another run may have been copied over this one."""
-        tensors, facts = load_tensors(self.path / name)
-        if facts.get("seal") != _seal(self.path):
-            raise RunError(f"{self.path / name} is damaged: it belongs to another run; fit again")
-        return tensors, facts
-
     def _json(self, name: str) -> dict[str, Any]:
-        try:
-            return json.loads((self.path / name).read_text())
-        except FileNotFoundError as error:
-            raise RunError(f"{self.path / name} is missing; the run is damaged: fit again") from error
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise RunError(f"{self.path / name} is damaged ({error}); fit again into another folder") from error
+        return json.loads((self.path / name).read_text())  # sealed: what is there is what was written
 
 
 def _seal(folder: Path) -> str:
