@@ -26,7 +26,7 @@ LAYERS = [
     ["standardize", "arrange"],
     ["encoder", "models"],
     ["recipe", "training"],  # training.objectives names what a recipe may ask for
-    ["sampling", "intake"],
+    ["sampling", "intake", "measuring"],
     ["evaluation"],
     ["report"],
     ["pipeline"],

@@ -1,7 +1,9 @@
 """The commands as a user meets them: exit codes, one-line messages, nothing lost."""
 
+import csv
 import json
 import shutil
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -154,6 +156,57 @@ def test_inspect_writes_what_it_prints(folder, tmp_path):
     assert f"{len(found)}, of which {sum(each['kept'] for each in found)} kept" in text
 
 
+def test_measure_writes_a_row_for_every_record(folder, tmp_path):
+    names = (folder / "RECORDS").read_text().split()
+    out, marks = tmp_path / "m.csv", tmp_path / "marks"
+    out.write_text("of an earlier run")
+    code, text = ecgveil("measure", folder, "--out", out, "--annotations", marks)
+    assert code == 0
+    assert f"{len(names)}, of which {len(names)} measured" in text
+    assert str(out) in text
+    rows = list(csv.DictReader(out.read_text().splitlines()))
+    assert [row["record_name"] for row in rows] == names
+    for conclusion, n in Counter(row["conclusion"] for row in rows).items():
+        assert f"{conclusion} ({n})" in text
+    assert {path.stem for path in marks.iterdir()} == set(names)
+    assert wfdb.rdann(str(marks / names[0]), "v5").fs == 500
+
+
+def test_a_table_of_measurements_replaces_nothing_else(folder, tmp_path):
+    data = tmp_path / "data"
+    shutil.copytree(folder, data)
+    labels = data / "labels.csv"
+    link, other = tmp_path / "link.csv", tmp_path / "notes.txt"
+    link.symlink_to(labels)
+    other.write_text("mine")
+    before = tree(tmp_path)
+    for target, words in (
+        (labels, "among the records"),
+        (data / "new.csv", "among the records"),
+        (link, "name another file"),
+        (other, "name another file"),
+        (tmp_path, "name another file"),
+        (tmp_path / "absent" / "m.csv", "cannot write"),
+    ):
+        code, message = ecgveil("measure", data, "--out", target)
+        assert code == 2
+        assert words in message
+    code, message = ecgveil("measure", data, "--out", tmp_path / "m.csv", "--annotations", data / "marks")
+    assert code == 2
+    assert "among the records" in message
+    assert tree(tmp_path) == before
+
+
+def test_an_interrupted_measurement_leaves_nothing(folder, tmp_path, monkeypatch, capsys):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ecgveil.measuring.delineate", stop)
+    words = ("measure", folder, "--out", tmp_path / "m.csv", "--annotations", tmp_path / "marks")
+    assert run_main(monkeypatch, capsys, *words) == (130, "ecgveil: interrupted\n")
+    assert not list(tmp_path.iterdir())
+
+
 def test_recipes_are_listed_and_shown():
     assert "piacentino-z" in ecgveil("recipes")[1]
     assert "critic_steps = 5" in ecgveil("recipes", "pulse2pulse")[1]
@@ -256,6 +309,8 @@ def run_main(monkeypatch, capsys, *words):
     "words",
     [
         ["inspect", "absent"],
+        ["measure", "absent", "--out", "m.csv"],
+        ["measure", "absent"],
         ["sample", "absent", "--out", "x", "--number", "0"],
         ["fit", "absent", "--out", "x", "--seed", "-1"],
         ["fit", "absent"],

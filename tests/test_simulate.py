@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from scipy.signal import find_peaks
 
 from ecgveil.errors import ConfigError, RunError
-from ecgveil.leads import LEADS_8, limb_residual
+from ecgveil.leads import LEADS_8, LEADS_12, limb_residual, pick
 from ecgveil.simulate import (
     ATRIAL,
     CONDITIONS,
     DEFAULT_MIX,
-    EDGE,
+    EDGE_MV,
     HEADER_COMMENT,
     NORMAL,
     VENTRICULAR,
@@ -133,9 +133,9 @@ def test_r_peaks_are_where_the_truth_says():
 
 
 @pytest.mark.parametrize("condition", ["sinus rhythm", "sinus tachycardia", "left bundle branch block"])
-def test_onsets_and_offsets_are_where_the_magnitude_crosses_the_stated_share(condition):
+def test_onsets_and_offsets_are_where_some_lead_departs_from_the_line(condition):
     ecgs, truth = only(condition, fs=1000)
-    strength, checked = magnitude(ecgs), 0
+    strength, checked = np.abs(pick(ecgs.signal, ecgs.leads, LEADS_12)).max(axis=1), 0
     for row, beat, _, _ in beats(ecgs, truth):
         for wave, onset, peak, offset, tolerance in (
             ("P", truth.p_onset, truth.p_peak, truth.p_offset, 0.004),
@@ -143,8 +143,7 @@ def test_onsets_and_offsets_are_where_the_magnitude_crosses_the_stated_share(con
             ("T", truth.t_onset, truth.t_peak, truth.t_offset, 0.004),
         ):
             edges = [round(times[row, beat] * 1000) for times in (onset, peak, offset)]
-            height = EDGE[wave] * strength[row, edges[1]]
-            below = np.flatnonzero(strength[row] < height)
+            below = np.flatnonzero(strength[row] < EDGE_MV)
             # The wave before and the wave after lift the line where they touch: not tested there.
             if wave != "T" and not (condition == "sinus tachycardia" and wave == "P"):
                 assert abs(below[below < edges[1]][-1] - edges[0]) <= 1000 * tolerance
@@ -307,16 +306,18 @@ def test_atrial_ectopic_beats_are_early_narrow_with_a_p_of_their_own():
     ecgs, truth = only("atrial ectopic beats", n=20)
     rr, count = np.diff(truth.qrs_onset, axis=1), 0
     foot = lead(ecgs, "aVF")
+    inverted = []
     for row, beat, _, _ in beats(ecgs, truth, ATRIAL):
         usual = np.nanmedian(rr[row])
         width = 1000 * (truth.qrs_offset[row, beat] - truth.qrs_onset[row, beat])
         assert width == pytest.approx(truth.qrs_duration_ms[row])
         peak, before = (round(each[row, beat] * ecgs.fs) for each in (truth.p_peak, truth.p_onset))
-        assert foot[row, peak] < foot[row, before]  # inverted
+        inverted.append(foot[row, peak] < foot[row, before])
         if beat:
             assert rr[row, beat - 1] < 0.8 * usual
             count += 1
     assert count >= 15
+    assert np.mean(inverted) > 0.9  # a few ride on the T wave before them
 
 
 def test_beats_run_from_before_the_record_to_after_it():

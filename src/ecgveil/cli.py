@@ -51,7 +51,7 @@ def inspect(
     from ecgveil.files import write_atomic
     from ecgveil.formats import as_json, inspect, summary
 
-    if json_file is not None and not _replaceable(json_file):
+    if json_file is not None and not _replaceable(json_file, ".json"):
         raise ConfigError(f"--json {json_file} is there already and is no plain .json file; name another file")
     with _progress() as tell:
         findings = inspect(data, progress=lambda done, total: tell("reading", done, total, {}))
@@ -62,6 +62,32 @@ def inspect(
         if not finding.kept:
             told = "; ".join(f"{code}: {text}" for code, text in zip(finding.reasons, finding.details, strict=True))
             out_console.print(f"left out  {finding.record}  {told}", soft_wrap=True)
+
+
+@app.command()
+def measure(
+    data: Annotated[Path, typer.Argument(help="Folder of WFDB records.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="CSV file to write.", show_default=False)],
+    annotations: Annotated[
+        Path | None, typer.Option(help="Folder to make, for the marks of every beat as WFDB annotations.")
+    ] = None,
+) -> None:
+    """Rate, intervals, axes, amplitudes and statements of every record, a row each."""
+    from ecgveil.measuring import measure_folder
+
+    if not _replaceable(out, ".csv"):
+        raise ConfigError(f"--out {out} is there already and is no plain .csv file; name another file")
+    with _progress() as tell:
+        summary = measure_folder(
+            data, out, annotations=annotations, progress=lambda done, total: tell("measuring", done, total, {})
+        )
+    table = Table(box=None, show_header=False)
+    table.add_row("records", f"{summary.records}, of which {summary.measured} measured")
+    for title in ("conclusions", "reasons", "notes"):
+        counted = dict(getattr(summary, title).most_common())
+        table.add_row("put right" if title == "notes" else title, _listed(counted, most=12))
+    out_console.print(table)
+    out_console.print(f"measurements: {out}" + (f"; marks: {annotations}" if annotations else ""), soft_wrap=True)
 
 
 @app.command()
@@ -228,10 +254,10 @@ def main() -> None:
     sys.exit(code if isinstance(code, int) else 0)
 
 
-def _replaceable(file: Path) -> bool:
+def _replaceable(file: Path, suffix: str) -> bool:
     """Nothing is there, or an earlier file of the same kind; never a device, a link or somebody's record."""
     there = file.is_symlink() or file.exists()
-    return not there or (file.suffix == ".json" and file.is_file() and not file.is_symlink())
+    return not there or (file.suffix == suffix and file.is_file() and not file.is_symlink())
 
 
 def _end(message: str, code: int) -> None:

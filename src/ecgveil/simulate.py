@@ -23,9 +23,19 @@ from ecgveil.simulation import rhythm as _rhythm
 from ecgveil.simulation.noise import noise as _noise
 from ecgveil.simulation.patients import CONDITIONS, DEFAULT_MIX, Patients
 from ecgveil.simulation.rhythm import ATRIAL, NORMAL, VENTRICULAR, Beats, Breathing
-from ecgveil.simulation.waves import DOWER, EDGE, Waves, gaussians, shapes
+from ecgveil.simulation.waves import DOWER, EDGE_MV, Waves, gaussians, shapes
 
-__all__ = ["ATRIAL", "CONDITIONS", "DEFAULT_MIX", "EDGE", "NORMAL", "VENTRICULAR", "Truth", "simulate", "write_clinic"]
+__all__ = [
+    "ATRIAL",
+    "CONDITIONS",
+    "DEFAULT_MIX",
+    "EDGE_MV",
+    "NORMAL",
+    "VENTRICULAR",
+    "Truth",
+    "simulate",
+    "write_clinic",
+]
 
 HEADER_COMMENT = "simulated by ecgveil, not a real patient"
 
@@ -39,8 +49,8 @@ _BEFORE, _AFTER = 0.42, 0.80  # seconds of a beat around its QRS onset: from bef
 class Truth:
     """What is true of simulated records, whatever their noise.
 
-    A wave's onset and offset are where the spatial magnitude of its own dipole crosses a share of its peak (`EDGE`:
-    P and T 10 %, QRS 3 %); its peak is where that magnitude is largest. Values of a patient are those of the normal
+    A wave lasts from where it first departs by 10 uV (`EDGE_MV`) from the line in any of the 12 leads to where it last
+    does; its peak is where the spatial magnitude of its dipole is largest. Values of a patient are those of the normal
     beats. So they are global, over all leads: a single lead that looks across a wave may show less of it.
 
     Axes are frontal, in degrees, 0 towards lead I and 90 towards aVF, from the net areas of the noiseless wave in I and

@@ -22,7 +22,8 @@ class Features:
 
     Parameters
     ----------
-    table : `measure.measure` of the set
+    leads : of the set, and of the arrays here
+    table : `measure.measure` of the set; it also has the limb leads that can be computed
     psd_db : (n, n_leads, n_freqs) power spectral density, dB re 1 unit^2/Hz; -inf where there is no power
     freqs_hz : (n_freqs,)
     correlation : (n, n_leads, n_leads) between the leads over time; 0 where a lead is flat
@@ -30,6 +31,7 @@ class Features:
     patient_id : (n,)
     """
 
+    leads: tuple[str, ...]
     table: pd.DataFrame
     psd_db: np.ndarray
     freqs_hz: np.ndarray
@@ -46,6 +48,7 @@ def compute_features(ecgs: ECGSet, peaks: list[np.ndarray]) -> Features:
     blocks = [ecgs.signal[start : start + _ROWS] for start in range(0, len(ecgs), _ROWS)]
     spectra = [psd_db(block, ecgs.fs) for block in blocks]
     return Features(
+        leads=ecgs.leads,
         table=measure(ecgs, peaks),
         psd_db=np.concatenate([db for _, db in spectra]),
         freqs_hz=spectra[0][0],

@@ -53,8 +53,7 @@ def fidelity_metrics(
 
 def figures(features: Features, in_mv: bool) -> list[Figure]:
     """The figures that these leads and this unit allow."""
-    leads = [name[2:-3] for name in features.table if name.startswith("r_")]
-    chosen = [lead for lead in AMPLITUDE_LEADS if lead in leads] or leads[:3]
+    chosen = [lead for lead in AMPLITUDE_LEADS if lead in features.leads] or features.leads[:3]
     found = [
         Figure("heart_rate_ks", _column("heart_rate_bpm"), ks),
         Figure("rr_sd_ks", _column("rr_sd_ms"), ks),
@@ -62,9 +61,9 @@ def figures(features: Features, in_mv: bool) -> list[Figure]:
         Figure("psd_distance_db", lambda f: f.psd_db, psd_distance),
     ]
     if in_mv:
-        found += [Figure(f"r_amplitude_{lead}_ks", _column(f"r_{lead}_uv"), ks) for lead in chosen]
-        found += [Figure(f"t_amplitude_{lead}_ks", _column(f"t_{lead}_uv"), ks) for lead in chosen]
-    if len(leads) > 1:
+        found += [Figure(f"r_amplitude_{lead}_ks", _column(f"r_{lead.lower()}_uv"), ks) for lead in chosen]
+        found += [Figure(f"t_amplitude_{lead}_ks", _column(f"t_{lead.lower()}_uv"), ks) for lead in chosen]
+    if len(features.leads) > 1:
         found.append(Figure("lead_correlation_error", lambda f: f.correlation, correlation_error))
     if in_mv and np.isfinite(features.table["limb_residual_uv"]).all():
         found.append(Figure("limb_residual_median_uv", _limb_residual, lambda _, other: median(other)))

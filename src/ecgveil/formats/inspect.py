@@ -212,7 +212,7 @@ def _marks(signal: np.ndarray, leads: tuple[str, ...]) -> set[bytes]:
         inner = row[half : len(row) - half]
         at = int(inner.argmax()) + half if inner.size and np.isfinite(inner).all() else 0
         if at and row[at] > 0:
-            piece = np.round(steps[:, at - half : at + half + 1] * 1e4).astype(np.int64)
+            piece = np.round(np.nan_to_num(steps[:, at - half : at + half + 1]) * 1e4).astype(np.int64)
             marks.add(hashlib.blake2b(piece.tobytes(), digest_size=16).digest())
     return marks
 

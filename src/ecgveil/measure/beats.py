@@ -13,6 +13,7 @@ from scipy.signal import butter, find_peaks, sosfiltfilt
 
 from ecgveil.ecg import ECGSet
 from ecgveil.errors import RecordError
+from ecgveil.measure.prepare import high_pass
 
 LEAST_FS_HZ = 60.0
 LEAST_SECONDS = 1.0
@@ -52,7 +53,7 @@ def r_peaks(ecgs: ECGSet) -> list[np.ndarray]:
         return [np.empty(0, int) for _ in range(len(ecgs))]
     peaks: list[np.ndarray] = []
     for start in range(0, len(ecgs), _ROWS):
-        peaks += _peaks_of_block(ecgs.signal[start : start + _ROWS], ecgs.fs)
+        peaks += find_peaks_of(ecgs.signal[start : start + _ROWS], ecgs.fs)
     return peaks
 
 
@@ -103,15 +104,6 @@ def iter_beats(
             yield signal[:, whole[:, None] + offsets].transpose(1, 0, 2)  # (L, beats, W) -> (beats, L, W)
 
 
-def high_pass(signal: np.ndarray, fs: float, cutoff_hz: float = 0.5) -> np.ndarray:
-    """Signal without baseline wander: zero-phase Butterworth of second order, float32, the shape it came in."""
-    if not signal.size:
-        return signal.astype(np.float32)
-    sos = butter(2, cutoff_hz, "highpass", fs=fs, output="sos")
-    padding = min(signal.shape[-1] - 1, round(2 * fs))
-    return sosfiltfilt(sos, signal, axis=-1, padlen=padding).astype(np.float32)
-
-
 def _band_pass(signal: np.ndarray, fs: float, band_hz: tuple[float, float]) -> np.ndarray:
     low, high = band_hz
     sos = butter(2, (low, min(high, 0.4 * fs)), "bandpass", fs=fs, output="sos")
@@ -127,7 +119,8 @@ def _samples(ms: float, fs: float) -> int:
     return max(1, round(ms * fs / 1000))
 
 
-def _peaks_of_block(signal: np.ndarray, fs: float) -> list[np.ndarray]:
+def find_peaks_of(signal: np.ndarray, fs: float) -> list[np.ndarray]:
+    """R peaks of a block, (n, L, T) -> samples; see `r_peaks`."""
     slope = np.gradient(_band_pass(signal, fs, _QRS_BAND_HZ), axis=-1)
     activity = uniform_filter1d(_rms(slope), _samples(_QRS_MS, fs), axis=-1)  # (n, T)
     envelope = _rms(_band_pass(signal, fs, _SHAPE_BAND_HZ))

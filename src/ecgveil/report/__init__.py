@@ -18,7 +18,7 @@ from ecgveil.ecg import ECGSet
 from ecgveil.evaluation import Evaluation, Metric
 from ecgveil.evaluation.metric import number, text
 from ecgveil.files import write_atomic
-from ecgveil.report import figures, words
+from ecgveil.report import clinical, clinical_figures, fiducials, figures, words
 
 __all__ = ["About", "metrics_json", "write_report"]
 
@@ -87,11 +87,12 @@ def write_report(
     page = _template().render(
         about=about,
         show_real=show_real,
-        findings=words.findings(evaluation),
+        findings=[*words.findings(evaluation), *words.clinical(evaluation, public=not show_real)],
         not_shown=words.not_shown(evaluation),
         sheets=_sheets(train, synthetic, chosen, show_real),
         curves=Markup(figures.training_curves(list(map(dict, history)))),
         pictures=[(step, _data_uri(png)) for step, png in _spread(pictures)],
+        clinical=_clinical(evaluation, train, synthetic, chosen, public=not show_real),
         distributions=Markup(figures.distributions(evaluation, public=not show_real)),
         spectra=Markup(figures.spectra(evaluation, public=not show_real)),
         correlations=Markup(
@@ -134,6 +135,28 @@ def _chosen_rows(train: ECGSet, synthetic: ECGSet, seed: int) -> list[tuple[int,
     n = min(SHOWN, len(train), len(synthetic))
     drawn = (rng.choice(len(each), n, replace=False) for each in (train, synthetic))
     return [(int(real), int(made)) for real, made in zip(*drawn, strict=True)]
+
+
+def _clinical(
+    evaluation: Evaluation, train: ECGSet, synthetic: ECGSet, chosen: list[tuple[int, int]], *, public: bool
+) -> dict[str, object]:
+    """Tables and charts of the clinical measurements; the labelled beats are of the first ECGs on paper."""
+    beats: list[fiducials.Beat] = []
+    for real, made in chosen[:1]:
+        if not public:
+            beats += fiducials.beats_of(train, real, "Real, training", paper.REAL_COLOUR)
+        beats += fiducials.beats_of(synthetic, made, "Synthetic", paper.SYNTHETIC_COLOUR)
+    return {
+        "table2": clinical.table2(evaluation, public=public),
+        "conclusions": clinical.conclusions(evaluation, public=public),
+        "statements": clinical.statements(evaluation, public=public),
+        "not_normal": clinical.not_normal(evaluation, public=public),
+        "reasons": [{**row, "name": words.reason(row["name"])} for row in clinical.reasons(evaluation, public=public)],
+        "beats": Markup(fiducials.labelled_beats(beats)),
+        "heart_rates": Markup(clinical_figures.heart_rates(evaluation, public=public)),
+        "qt_rr": Markup(clinical_figures.qt_rr(evaluation, public=public)),
+        "together": Markup(clinical_figures.together(evaluation, public=public)),
+    }
 
 
 def _sheets(train: ECGSet, synthetic: ECGSet, chosen: list[tuple[int, int]], show_real: bool) -> list[dict]:

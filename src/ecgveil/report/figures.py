@@ -85,12 +85,11 @@ def distributions(evaluation: Evaluation, *, public: bool = False) -> str:
     `public` leaves out small real sets, and bars of real sets that stand for fewer than `LEAST_BAR` records.
     """
     sets = _sets(evaluation, public)
-    table = evaluation.train.table
-    leads = [name[2:-3] for name in table if name.startswith("r_")]
+    leads = evaluation.train.leads
     chosen = [lead for lead in ("II", "V1", "V5") if lead in leads] or leads[:2]
     panels = [("heart_rate_bpm", "Heart rate", "beats per minute"), ("rr_sd_ms", "Spread of RR intervals", "ms")]
-    panels += [(f"r_{lead}_uv", f"R wave, lead {lead}", "uV") for lead in chosen]
-    panels += [(f"t_{lead}_uv", f"T wave, lead {lead}", "uV") for lead in chosen]
+    panels += [(f"r_{lead.lower()}_uv", f"R wave, lead {lead}", "uV") for lead in chosen]
+    panels += [(f"t_{lead.lower()}_uv", f"T wave, lead {lead}", "uV") for lead in chosen]
     panels = [panel for panel in panels if any(_finite(evaluation, name, panel[0]).size for _, name, _, _ in sets)]
     if not panels:
         return ""
@@ -107,7 +106,7 @@ def distributions(evaluation: Evaluation, *, public: bool = False) -> str:
 
 def spectra(evaluation: Evaluation, *, public: bool = False) -> str:
     """Mean power spectral density of a few leads."""
-    leads = [name[2:-3] for name in evaluation.train.table if name.startswith("r_")]
+    leads = evaluation.train.leads
     chosen = [lead for lead in SHOWN_LEADS if lead in leads] or leads[:4]
     with mpl.rc_context(_STYLE):
         fig, axes = _panels(len(chosen), columns=4)
@@ -125,7 +124,7 @@ def spectra(evaluation: Evaluation, *, public: bool = False) -> str:
 
 def correlations(evaluation: Evaluation) -> str:
     """Mean correlation between leads, real (training) beside synthetic beside their difference; empty for one lead."""
-    leads = [name[2:-3] for name in evaluation.train.table if name.startswith("r_")]
+    leads = evaluation.train.leads
     if len(leads) < 2:
         return ""
     real, synthetic = (each.correlation.mean(axis=0) for each in (evaluation.train, evaluation.synthetic))

@@ -6,6 +6,7 @@ from ecgveil.evaluation import Evaluation, Metric
 from ecgveil.evaluation.fidelity import BEYOND, WITHIN
 from ecgveil.evaluation.metric import LEAST_N, TOO_FEW, text
 from ecgveil.evaluation.privacy import NO_EVIDENCE
+from ecgveil.report.clinical import normal_share, tellable
 
 NAMES = {
     "heart_rate_ks": "heart rate",
@@ -20,8 +21,23 @@ NAMES = {
     "near_copy_share": "share nearer to training than the nearest 5 % of holdout ECGs",
 }
 
+REASONS = {
+    "no_beat": "no beat found",
+    "few_beats": "too few beats",
+    "no_whole_beat": "no whole beat",
+    "no_qrs": "no QRS in the median beat",
+    "no_p": "no P wave",
+    "no_t": "no T wave",
+    "noisy": "beats too unlike each other",
+    "missing_leads": "leads missing",
+    "too_short": "record too short",
+}
+NOT_MEASURED = "PR, QRS and QT intervals, axes and clinical statements have not been measured yet, nor compared."
+NOT_JUDGED = (
+    "P, PR, QRS and QT, axes and clinical statements stand side by side below, measured by ecgveil alone; no verdict "
+    "is given yet on how alike they are."
+)
 NOT_SHOWN = (
-    "PR, QRS and QT intervals, axes and clinical statements have not been measured yet, nor compared.",
     "No attack has been tried: nobody has yet tested whether one can tell from the synthetic ECGs who was in the "
     "training set. Distances to the nearest record cannot show that.",
     "A few copies among many would hardly move these shares; the nearest pairs are the place to look for them.",
@@ -38,6 +54,17 @@ def full_name(metric: Metric) -> str:
     return NAMES.get(metric.name, metric.name.replace("_", " "))
 
 
+def reason(code: str) -> str:
+    """Why a value is missing, for a reader.
+
+    >>> reason("no_p"), reason("unit_sd")
+    ('no P wave', 'unit sd, not mV')
+    """
+    if code.startswith("unit_"):
+        return f"unit {code.removeprefix('unit_')}, not mV"
+    return REASONS.get(code, code.replace("_", " "))
+
+
 def findings(evaluation: Evaluation) -> list[str]:
     """What the figures say, a sentence each."""
     return [*_fidelity(evaluation.metrics), *_privacy(evaluation.metrics), *evaluation.notes]
@@ -47,7 +74,24 @@ def not_shown(evaluation: Evaluation) -> list[str]:
     """What is not yet shown, a sentence each."""
     smallest = min(len(each) for each in (evaluation.train, evaluation.holdout, evaluation.synthetic))
     few = [f"The smallest set compared holds {smallest} ECGs: only coarse differences would be seen."]
-    return [*(few if smallest < 100 else []), *NOT_SHOWN]
+    intervals = NOT_JUDGED if "qt_interval_ms" in evaluation.synthetic.table else NOT_MEASURED
+    return [*(few if smallest < 100 else []), intervals, *NOT_SHOWN]
+
+
+def clinical(evaluation: Evaluation, *, public: bool = False) -> list[str]:
+    """What the clinical tables say, a sentence each; real ECGs of a few people are not spoken of where `public`."""
+    shares = {
+        words: normal_share(getattr(evaluation, name))
+        for name, words in (("synthetic", "synthetic"), ("train", "training"), ("holdout", "holdout"))
+        if tellable(getattr(evaluation, name), name, public)
+    }
+    told = [
+        f"{100 * share.value:.0f} % of the {words} ECGs (95 % interval {100 * share.low:.0f} to "
+        f"{100 * share.high:.0f} %)"
+        for words, share in shares.items()
+        if share is not None
+    ]
+    return [f"ecgveil's own reading calls normal: {', '.join(told)}."] if told else []
 
 
 def _fidelity(metrics: list[Metric]) -> list[str]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ecgveil.leads import LEADS_12, pick
 from ecgveil.simulation.patients import SHAPES, Patients
 from ecgveil.simulation.rhythm import ATRIAL, NORMAL, VENTRICULAR
 
@@ -89,9 +90,11 @@ _ECTOPIC_QRS = (
 )
 _ECTOPIC_T = (_t_wave(-0.36, -0.38, -0.48, left=55), _t_wave(0.40, 0.34, 0.45, left=55))
 
-# A wave begins and ends where the spatial magnitude of its own dipole crosses this share of its peak. The eye, and the
-# tangent method, put the end of a Gaussian near 2 widths: 10 % is 2.15. A QRS is steep: at 3 % it leaves the line.
-EDGE = {"P": 0.10, "QRS": 0.03, "T": 0.10}
+# A wave lasts from where it first departs by 10 uV from the line in any lead, the least that a reader sees at 10 mm/mV,
+# to where it last does: the earliest onset and the latest offset, as recommended (Kligfield et al., Circulation
+# 115:1306, 2007).
+EDGE_MV = 0.010
+_LEADS = pick(np.array(list(DOWER.values())), tuple(DOWER), LEADS_12)  # (12 leads, x y z)
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,7 +132,7 @@ def shapes(patients: Patients) -> dict[str, Waves]:
     _rotate(tables["QRS"], frontal, horizontal)
     _rotate(tables["T"], 0.35 * frontal + 8 * z["t_frontal"], 0.3 * horizontal + 8 * z["t_horizontal"])
     _rotate(tables["P"], np.clip(10 * z["p_frontal"], -22, 22), np.zeros(len(patients)))
-    return {name: _unit(table, EDGE[name]) for name, table in tables.items()}
+    return {name: _unit(table) for name, table in tables.items()}
 
 
 def _tables(patients: Patients) -> dict[str, np.ndarray]:
@@ -200,23 +203,23 @@ def gaussians(time: np.ndarray, centre: np.ndarray, left: np.ndarray, right: np.
     return np.exp(away, out=away)
 
 
-def _unit(table: np.ndarray, edge: float) -> Waves:
-    """Move and scale the time of each row so that its onset is 0 and its offset 1, as EDGE defines them."""
+def _unit(table: np.ndarray) -> Waves:
+    """Move and scale the time of each row so that its onset is 0 and its offset 1, as `EDGE_MV` defines them."""
     centre, left, right, vector = table[..., 0], table[..., 1], table[..., 2], table[..., 3:]
     grid = np.linspace(-80.0, 330.0, 1025)
     values = gaussians(np.broadcast_to(grid, (*centre.shape[:2], grid.size)), centre, left, right)
-    magnitude = np.linalg.norm(np.einsum("pkwt,pkwc->pkct", values, vector), axis=2)  # (patients, kinds, grid)
-    peak = magnitude.max(-1, keepdims=True)
-    relative = np.divide(magnitude, peak, out=np.ones_like(magnitude), where=peak > 0)
-    onset = _crossing(grid, relative, edge)
-    offset = -_crossing(-grid[::-1], relative[..., ::-1], edge)
+    dipole = np.einsum("pkwt,pkwc->pkct", values, vector)
+    seen = np.abs(np.einsum("lc,pkct->pklt", _LEADS, dipole)).max(axis=2)  # (patients, kinds, grid)
+    seen = np.where(seen.max(-1, keepdims=True) > EDGE_MV, seen, 1.0)  # a wave that is absent: all of it
+    onset = _crossing(grid, seen, EDGE_MV)
+    offset = -_crossing(-grid[::-1], seen[..., ::-1], EDGE_MV)
     span = np.maximum(offset - onset, grid[1] - grid[0])
     return Waves(
         centre=(centre - onset[..., None]) / span[..., None],
         left=left / span[..., None],
         right=right / span[..., None],
         vector=vector,
-        peak=(grid[magnitude.argmax(-1)] - onset) / span,
+        peak=(grid[np.linalg.norm(dipole, axis=2).argmax(-1)] - onset) / span,
     )
 
 
