@@ -104,7 +104,7 @@ def _marks(signal: np.ndarray, by_lead: np.ndarray, overall: np.ndarray, fs: flo
         end = np.full(len(rows), min(last + room, high))
         begin[-1], end[-1] = first, last
         whole = np.zeros(len(rows), int), np.full(len(rows), high - low)
-        onset, offset = edges(rows[:, CLASSES[kind], low:high], begin - low, end - low, *whole)
+        onset, offset = edges(rows[:, CLASSES[kind], low:high], begin - low, end - low, *whole, expected=True)
         for row in np.flatnonzero(np.isfinite(onset)):
             on, off = max(onset[row] + low, 0.0), min(offset[row] + low, size - 1.0)
             marks[row].append(Mark(kind, on, _peak(shown[row], on, off), off))

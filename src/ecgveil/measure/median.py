@@ -32,7 +32,7 @@ _PREMATURE_WIDE, _PREMATURE_NARROW = 0.9, 0.8  # of the median RR interval
 _PAUSE = 0.95  # of the median RR interval: what follows a premature beat lasts at least so long
 _LEAST_P_SHARE = 0.5  # of the beats: a P wave that fewer have is a chance of the median
 _QRS_CORE = 15  # samples from R within which the core of a QRS lies
-_EARLY = 0.1  # quantile over the leads
+_EARLY = 0.15  # quantile over the leads
 _LEAD_ROOM = 10  # samples by which a lead's P or T may lie outside that of all leads
 _PR_LEVEL_MS = 16.0
 
@@ -190,7 +190,7 @@ def _mark(medians: np.ndarray, peaks: list[np.ndarray], fs: float) -> dict[str, 
 
     A QRS begins and ends steeply, nearly at once in all leads: its marks are the network's for all leads together. P
     and T waves are low and slow, and some leads see them begin late or end early; the recommended measure is from the
-    earliest lead to the latest (Kligfield et al., Circulation 115:1306, 2007). Taken here are the 10 % quantiles over
+    earliest lead to the latest (Kligfield et al., Circulation 115:1306, 2007). Taken here are the 15 % and 85 % quantiles over
     the leads, so that a noisy one cannot stretch it.
     """
     n, _, size = medians.shape
