@@ -85,7 +85,7 @@ class Examples:
     """Draws batches: signal (B, 12, T), class shares (B, 13, 4, T), weights (B, 13, T)."""
 
     def __init__(self, ecgs: ECGSet, marks: list[dict[str, list[Mark]]], rng: np.random.Generator) -> None:
-        self.signal = np.concatenate([block.signal for block in iter_blocks(ecgs)])
+        self.signal = np.concatenate([block.complete(block.signal) for block in iter_blocks(ecgs)])
         self.share, self.weight = targets(marks, ecgs.n_samples, ecgs.fs)
         self.peaks = [np.rint(peaks * FS_HZ / ecgs.fs).astype(int) for peaks in r_peaks(ecgs)]
         self.rng = rng

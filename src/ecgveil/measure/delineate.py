@@ -63,7 +63,7 @@ def delineate(ecgs: ECGSet, network: Delineator | None = None) -> list[dict[str,
     found = []
     for block in iter_blocks(ecgs):
         back = ecgs.fs / block.fs
-        for signal in block.signal:
+        for signal in block.complete(block.signal):
             tracks = _tracks(signal, block, network)
             marks = _marks(signal, *tracks, block.fs)
             scaled = [[Mark(m.kind, m.onset * back, m.peak * back, m.offset * back) for m in each] for each in marks]

@@ -15,7 +15,6 @@ import numpy as np
 from scipy.signal import resample_poly
 
 from ecgveil.ecg import ECGSet
-from ecgveil.leads import DERIVED, pick
 from ecgveil.measure.beats import find_peaks_of
 from ecgveil.measure.edges import edges
 from ecgveil.measure.inference import CLASSES, probabilities
@@ -99,12 +98,12 @@ def iter_medians(ecgs: ECGSet, peaks: list[np.ndarray] | None = None) -> Iterato
         else:
             rows = peaks[block.start : block.start + len(block.signal)]
             at = [np.rint(np.asarray(row) * block.fs / ecgs.fs).astype(int) for row in rows]
-        yield block, _medians(block, at, ecgs.units)
+        yield block, _medians(block, at)
 
 
-def _medians(block: Block, peaks: list[np.ndarray], units: str) -> Medians:
+def _medians(block: Block, peaks: list[np.ndarray]) -> Medians:
     n, n_leads, _ = block.signal.shape
-    medians = np.zeros((n, n_leads, BEFORE + AFTER), np.float32)
+    own = np.zeros((n, n_leads, BEFORE + AFTER), np.float32)  # of the base leads
     kinds, normal = [], []
     for row, (signal, at) in enumerate(zip(block.signal, peaks, strict=True)):
         beats, whole, at = _beats(signal, at)
@@ -114,13 +113,11 @@ def _medians(block: Block, peaks: list[np.ndarray], units: str) -> Medians:
         chosen = beats[(kind == NORMAL) & whole]
         normal.append(chosen)
         if len(chosen):
-            medians[row] = np.median(chosen, axis=0)
-    if units == "mV" and {"I", "II"} <= set(block.leads):  # a median of sums is no sum of medians: keep Einthoven
-        base = tuple(lead for lead in block.leads if lead not in DERIVED)
-        medians = pick(pick(medians, block.leads, base), base, block.leads)
+            own[row] = np.median(chosen, axis=0)
+    medians = block.complete(own)  # so that Einthoven holds: a median of sums is no sum of medians
     marks = _mark(medians, peaks, block.fs)
-    likeness = np.array([_likeness(each, median) for each, median in zip(normal, medians, strict=True)])
-    share = np.array([_p_share(*each) for each in zip(normal, medians, marks["p_on"], marks["p_off"], strict=True)])
+    likeness = np.array([_likeness(each, median) for each, median in zip(normal, own, strict=True)])
+    share = np.array([_p_share(*each) for each in zip(normal, own, marks["p_on"], marks["p_off"], strict=True)])
     for name in ("p_on", "p_peak", "p_off"):
         marks[name] = np.where(share < _LEAST_P_SHARE, np.nan, marks[name])
     fine = resample_poly(medians, FINE, 1, axis=-1, padtype="line").astype(np.float32)
@@ -190,8 +187,8 @@ def _mark(medians: np.ndarray, peaks: list[np.ndarray], fs: float) -> dict[str, 
 
     A QRS begins and ends steeply, nearly at once in all leads: its marks are the network's for all leads together. P
     and T waves are low and slow, and some leads see them begin late or end early; the recommended measure is from the
-    earliest lead to the latest (Kligfield et al., Circulation 115:1306, 2007). Taken here are the 15 % and 85 % quantiles over
-    the leads, so that a noisy one cannot stretch it.
+    earliest lead to the latest (Kligfield et al., Circulation 115:1306, 2007). Taken here are the 15 % and 85 %
+    quantiles over the leads, so that a noisy one cannot stretch it.
     """
     n, _, size = medians.shape
     if not n:

@@ -22,18 +22,24 @@ class Block:
 
     Parameters
     ----------
-    signal : float32 (n, L, T), high-passed, in the set's unit
+    signal : float32 (n, B, T), high-passed, in the set's unit
     fs : Hz, 250 or next to it where the set's rate has no simple ratio to 250
-    leads : the L leads in standard order, the derived limb leads among them where I and II are there
+    base : the B leads of `signal`
+    leads : the L leads to measure, in standard order: with the derived limb leads where I and II are there
     start : row of the set that the block begins with
     wander : (n,) root mean square of what the high-pass took away, the mean aside; median over the filtered leads
     """
 
     signal: np.ndarray
     fs: float
+    base: tuple[str, ...]
     leads: tuple[str, ...]
     start: int
     wander: np.ndarray
+
+    def complete(self, values: np.ndarray) -> np.ndarray:
+        """Values of the base leads -> of all leads, (..., B, any) -> (..., L, any)."""
+        return pick(values, self.base, self.leads)
 
 
 def iter_blocks(ecgs: ECGSet) -> Iterator[Block]:
@@ -51,7 +57,7 @@ def iter_blocks(ecgs: ECGSet) -> Iterator[Block]:
             signal = resample_poly(signal, ratio.numerator, ratio.denominator, axis=-1, padtype="line")
         level = high_pass(signal, ecgs.fs * float(ratio))
         wander = np.median((signal - level).std(axis=-1), axis=1)
-        yield Block(pick(level, base, leads).astype(np.float32), ecgs.fs * float(ratio), leads, start, wander)
+        yield Block(level, ecgs.fs * float(ratio), base, leads, start, wander)
 
 
 def lead_plan(ecgs: ECGSet) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -104,10 +104,12 @@ def _intervals(medians: Medians, rr_ms: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def _quality(signal: np.ndarray, block: Block, leads: tuple[str, ...], in_mv: bool) -> dict[str, np.ndarray]:
-    spread = block.signal.std(axis=-1)  # (n, L)
+    spread = block.complete(block.signal).std(axis=-1)  # (n, L)
     # A median over time passes over the QRS; white noise has 0.816 of its size left beside the mean of three.
-    middle = (block.signal[..., :-2] + block.signal[..., 1:-1] + block.signal[..., 2:]) / 3
-    ripple = np.median(np.abs(block.signal[..., 1:-1] - middle), axis=-1) / (0.6745 * 0.8165)
+    before, here, after = (block.signal[..., i:-2:2] if i < 2 else block.signal[..., 2::2] for i in range(3))
+    size = min(before.shape[-1], here.shape[-1], after.shape[-1])
+    middle = (before[..., :size] + here[..., :size] + after[..., :size]) / 3
+    ripple = np.median(np.abs(here[..., :size] - middle), axis=-1) / (0.6745 * 0.8165)
     unknown = np.full(len(signal), np.nan)
     residual = limb_residual(signal, leads) if in_mv else np.zeros((len(signal), 0, 0))
     flat = spread <= _FLAT * np.maximum(np.median(spread, axis=1, keepdims=True), 1e-30)
