@@ -6,8 +6,12 @@ import numpy as np
 
 from ecgveil.measure.median import Medians
 
-# A deflection of the QRS counts from this area on (12SL Physician's Guide, GE Healthcare 2056246-002, 2015: 160 uV ms).
+# A deflection of the QRS counts from this area on (12SL Physician's Guide, GE Healthcare 2056246-002, 2015: 160 uV ms),
+# from this height on (Minnesota code: 0.25 mm) and, our choice, from this share of the QRS' span on: beside a tall R,
+# what is left of the P wave is no r.
 LEAST_AREA_UV_MS = 160.0
+LEAST_HEIGHT_UV = 25.0
+LEAST_SHARE = 0.03
 _MOST_DEFLECTIONS = 6
 _NOTCH_SHARE = 0.05  # of the QRS' span: what rises less between two peaks is no notch
 _ST60_MS = 60.0
@@ -143,14 +147,19 @@ def _largest(of_kind: np.ndarray, size: np.ndarray) -> np.ndarray:
 
 
 def _signs(window: np.ndarray, step_ms: float) -> np.ndarray:
-    """Sign of each sample, 0 in runs whose area does not count, (n, L, w)."""
+    """Sign of each sample, 0 in runs too small to count, (n, L, w)."""
     sign = np.sign(window).astype(int)
     number = np.cumsum(np.diff(sign, axis=-1, prepend=0) != 0, axis=-1)  # each run of one sign its own number
     rows = np.arange(sign[..., 0].size)[:, None]
     flat = number.reshape(len(rows), -1)
-    area = np.zeros((len(rows), flat.max(initial=0) + 1))
-    np.add.at(area, (rows, flat), np.abs(window).reshape(flat.shape) * step_ms)
-    return np.where(area[rows, flat].reshape(sign.shape) >= LEAST_AREA_UV_MS, sign, 0)
+    size = np.abs(window).reshape(flat.shape)
+    area, height = np.zeros((2, len(rows), flat.max(initial=0) + 1))
+    np.add.at(area, (rows, flat), size * step_ms)
+    np.maximum.at(height, (rows, flat), size)
+    span = window.max(axis=-1) - window.min(axis=-1)
+    least = np.maximum(LEAST_HEIGHT_UV, LEAST_SHARE * span).reshape(len(rows), 1)
+    counts = (area[rows, flat] >= LEAST_AREA_UV_MS) & (height[rows, flat] >= least)
+    return np.where(counts.reshape(sign.shape), sign, 0)
 
 
 def _numbered(sign: np.ndarray) -> np.ndarray:
