@@ -62,6 +62,7 @@ CASES: dict[str, list[tuple[dict, dict, dict]]] = {
     "FEW_BEATS": [({}, {"n_beats": 3}, {"n_beats": 2}), ({}, {}, {"heart_rate_bpm": np.nan})],
     "NOISY_BEATS": [({"n_beats": 10}, {"n_noisy": 5}, {"n_noisy": 6})],
     "NOISE": [({}, {"noise_uv": 100.0}, {"noise_uv": 100.1})],
+    "WANDER": [({}, {"wander_uv": 5000.0}, {"wander_uv": 5000.1})],
     "CHILD": [({}, {"age": 16.0}, {"age": 15.9}), ({}, {"age": np.nan}, {"age": 3.0})],
     "FLAT_LEAD": [({}, {"flat_leads": 0}, {"flat_leads": 1})],
     "LIMB_LEADS": [({}, {"limb_residual_uv": 50.0}, {"limb_residual_uv": 50.1})],

@@ -26,6 +26,7 @@ LEAD_NAMES = [name.format(lead.lower()) for lead in LEADS_12 for name in LEAD_CO
 COUNTS = ("n_beats", "n_ventricular", "n_supraventricular", "n_noisy", "flat_leads")
 
 _LEAST_LIKENESS = 0.5  # beats that resemble their median less than this have none
+_LEAST_QRS_MS = 40.0  # no heart is through sooner
 _FLAT = 1e-3  # of the largest lead's spread: less is no signal
 
 
@@ -44,7 +45,7 @@ def _rows(block: Block, medians: Medians, ecgs: ECGSet) -> pd.DataFrame:
     signal, in_mv = ecgs.signal[rows.start : rows.stop], ecgs.units == "mV"
     rhythm = _rhythm(medians)
     # A median of beats that do not resemble each other is nobody's beat.
-    sound = ~(medians.likeness < _LEAST_LIKENESS) & np.isfinite(medians.qrs_on) & np.isfinite(medians.qrs_off)
+    sound = ~(medians.likeness < _LEAST_LIKENESS) & (medians.qrs_off - medians.qrs_on >= _LEAST_QRS_MS)
     intervals = _intervals(medians, rhythm["rr_mean_ms"])
     by_lead, axes = amplitudes(medians), axes_deg(medians)
     columns: dict[str, object] = {"record_name": [ecgs.record_name[row] for row in rows], **rhythm}
