@@ -29,7 +29,7 @@ from ecgveil.leads import LEADS_8
 from ecgveil.measure import measure
 
 TABLE2_ALL = {
-    "heart_rate_bpm": (70, 7, 60, 89),
+    "heart_rate_bpm": (70, 8, 60, 89),
     "p_duration_ms": (118, 17, 84, 152),
     "qt_interval_ms": (395, 22, 352, 436),
     "qrs_duration_ms": (93, 10, 78, 114),
