@@ -21,7 +21,7 @@ SCALARS = {
     "qrs_duration_ms": 92.0, "qt_interval_ms": 395.0, "qtc_bazett_ms": 421.0, "qtc_fridericia_ms": 412.0,
     "qtc_framingham_ms": 413.0, "qtc_hodges_ms": 409.0, "p_axis_deg": 50.0, "qrs_axis_deg": 45.0, "t_axis_deg": 40.0,
     "p_present": 1.0, "p_beats_share": 1.0, "limb_residual_uv": 2.0, "noise_uv": 5.0, "wander_uv": 40.0,
-    "flat_leads": 0, "reasons": "",
+    "flat_leads": 0, "wild_leads": 0, "reasons": "",
 }  # fmt: skip
 WAVES = {  # p, q, r, s, r2, t, stj, st60 (uV), durations of q, r, s, R peak time (ms)
     "i": (60, -30, 700, -80, 0, 250, 10, 20, 12, 50, 20, 38),
@@ -61,7 +61,9 @@ CASES: dict[str, list[tuple[dict, dict, dict]]] = {
     "NO_AMPLITUDES": [(AMPLITUDES, {"reasons": "no_t"}, {"reasons": "no_t; unit_sd"})],
     "FEW_BEATS": [({}, {"n_beats": 3}, {"n_beats": 2}), ({}, {}, {"heart_rate_bpm": np.nan})],
     "NOISY_BEATS": [({"n_beats": 10}, {"n_noisy": 5}, {"n_noisy": 6})],
-    "NOISE": [({}, {"noise_uv": 100.0}, {"noise_uv": 100.1})],
+    "NOISE": [({}, {"noise_uv": 60.0}, {"noise_uv": 60.1})],
+    "WILD_LEAD": [({}, {"wild_leads": 0}, {"wild_leads": 1})],
+    "FLAT_LEADS": [({}, {"flat_leads": 3}, {"flat_leads": 4})],
     "WANDER": [({}, {"wander_uv": 5000.0}, {"wander_uv": 5000.1})],
     "CHILD": [({}, {"age": 16.0}, {"age": 15.9}), ({}, {"age": np.nan}, {"age": 3.0})],
     "FLAT_LEAD": [({}, {"flat_leads": 0}, {"flat_leads": 1})],
@@ -330,7 +332,7 @@ def test_without_mv_rhythm_and_intervals_decide_and_it_is_said():
     fine, blocked = judge(
         unit, unit | {"qrs_duration_ms": 140, "rpt_v6_ms": 80} | {k: 0 for k in NO_Q if "_ms" in k}
     ).iloc
-    assert fine["conclusion"] == "normal"
+    assert fine["conclusion"] == "not interpretable"  # who has not seen voltages and ST-T calls nothing normal
     assert "rhythm and intervals alone" in fine["statements"]
     assert blocked["conclusion"] == "abnormal"
     assert "CLBBB" in blocked["codes"].split(";")

@@ -30,6 +30,9 @@ _ALIKE = 0.85  # least correlation with the median beat's QRS
 _PREMATURE_WIDE, _PREMATURE_NARROW = 0.9, 0.8  # of the median RR interval
 _PAUSE = 0.95  # of the median RR interval: what follows a premature beat lasts at least so long
 _LEAST_P_SHARE = 0.5  # of the beats: a P wave that fewer have is a chance of the median
+_LONG_PAUSE = 1.25  # of the interval before
+LEAST_QRS_MS, _WIDE_QRS_MS, _MOST_QRS_MS = 40.0, 110.0, 300.0
+LEAST_P_MS, LEAST_T_MS = 40.0, 60.0
 _QRS_CORE = 15  # samples from R within which the core of a QRS lies
 _EARLY = 0.15  # quantile over the leads
 _LEAD_ROOM = 10  # samples by which a lead's P or T may lie outside that of all leads
@@ -104,13 +107,15 @@ def iter_medians(ecgs: ECGSet, peaks: list[np.ndarray] | None = None) -> Iterato
 def _medians(block: Block, peaks: list[np.ndarray]) -> Medians:
     n, n_leads, _ = block.signal.shape
     own = np.zeros((n, n_leads, BEFORE + AFTER), np.float32)  # of the base leads
+    parts = [_beats(signal, at) for signal, at in zip(block.signal, peaks, strict=True)]
+    alike = [_likenesses(beats) >= _ALIKE for beats, _, _ in parts]
+    widths = _widths(block, parts, alike)
     kinds, normal = [], []
-    for row, (signal, at) in enumerate(zip(block.signal, peaks, strict=True)):
-        beats, whole, at = _beats(signal, at)
-        peaks[row] = at
-        kind = _kinds(beats, at)
-        kinds.append(kind)
-        chosen = beats[(kind == NORMAL) & whole]
+    for row, ((beats, whole, at), same, width) in enumerate(zip(parts, alike, widths, strict=True)):
+        true = np.isfinite(width)  # what has no QRS of its own is an artefact
+        peaks[row] = at[true]
+        kinds.append(_kinds(same[true], width[true], at[true]))
+        chosen = beats[true][(kinds[row] == NORMAL) & whole[true]]
         normal.append(chosen)
         if len(chosen):
             own[row] = np.median(chosen, axis=0)
@@ -150,11 +155,11 @@ def _beats(signal: np.ndarray, at: np.ndarray) -> tuple[np.ndarray, np.ndarray, 
     return signal[:, np.clip(window, 0, size - 1)].transpose(1, 0, 2), whole, at
 
 
-def _kinds(beats: np.ndarray, at: np.ndarray) -> np.ndarray:
-    """Kind of each beat, by its likeness to the dominant shape and by its timing."""
+def _likenesses(beats: np.ndarray) -> np.ndarray:
+    """Correlation of each beat's QRS with the dominant shape."""
     n = len(beats)
     if not n:
-        return np.zeros(0, "U1")
+        return np.zeros(0)
     shapes = beats[..., _SHAPE].reshape(n, -1).astype(float)
     shapes = shapes - shapes.mean(axis=1, keepdims=True)
     shapes /= np.maximum(np.linalg.norm(shapes, axis=1, keepdims=True), 1e-30)
@@ -165,7 +170,33 @@ def _kinds(beats: np.ndarray, at: np.ndarray) -> np.ndarray:
     for _ in range(2):
         same = alike >= _ALIKE
         alike = shapes @ _unit(np.median(shapes[same] if same.any() else shapes, axis=0))
-    same = alike >= _ALIKE
+    return alike
+
+
+def _widths(block: Block, parts: list, alike: list[np.ndarray]) -> list[np.ndarray]:
+    """QRS duration in ms of the beats that are not alike, 0 of those that are, NaN where the network sees no QRS."""
+    widths = [np.zeros(len(same)) for same in alike]
+    unlike = [np.flatnonzero(~same) for same in alike]
+    if any(map(len, unlike)):
+        windows = np.concatenate([beats[chosen] for (beats, _, _), chosen in zip(parts, unlike, strict=True)])
+        track = probabilities(block.complete(windows))[1][:, CLASSES["N"]]
+        begin = np.full(len(track), BEFORE - _QRS_CORE)
+        size = np.full(len(track), float(track.shape[1]))
+        onset, offset = edges(track, begin, begin + 2 * _QRS_CORE + 1, 0 * size, size)
+        found = (offset - onset) * 1000 / block.fs
+        found[~((found >= LEAST_QRS_MS) & (found <= _MOST_QRS_MS))] = np.nan
+        for width, chosen, own in zip(
+            widths, unlike, np.split(found, np.cumsum([len(c) for c in unlike])[:-1]), strict=True
+        ):
+            width[chosen] = own
+    return widths
+
+
+def _kinds(same: np.ndarray, width_ms: np.ndarray, at: np.ndarray) -> np.ndarray:
+    """Kind of each beat, by its shape and by its timing."""
+    n = len(at)
+    if not n:
+        return np.zeros(0, "U1")
     before = np.diff(at, prepend=np.nan)
     usual = np.nanmedian(before) if n > 1 else np.nan
     after = np.append(before[1:], np.nan)
@@ -173,7 +204,9 @@ def _kinds(beats: np.ndarray, at: np.ndarray) -> np.ndarray:
     early = (before < _PREMATURE_NARROW * np.fmin(usual, np.roll(before, 1))) & ~(after < _PAUSE * usual)
     early[:2] &= before[:2] < _PREMATURE_NARROW * usual  # the beat before it has no interval of its own
     kind = np.where(same, NORMAL, NOISY)
-    kind[~same & (before < _PREMATURE_WIDE * usual)] = VENTRICULAR
+    # Where every second beat is one, the usual interval is theirs; then the pause behind it tells.
+    odd = (before < _PREMATURE_WIDE * usual) | (after > _LONG_PAUSE * before)
+    kind[~same & odd & (width_ms >= _WIDE_QRS_MS)] = VENTRICULAR
     kind[same & early] = SUPRAVENTRICULAR
     return kind
 
@@ -206,9 +239,12 @@ def _mark(medians: np.ndarray, peaks: list[np.ndarray], fs: float) -> dict[str, 
         "t": (np.where(seen, qrs_off, size), np.fmin(size, BEFORE + 0.85 * rr)),
     }
     height = np.sqrt(np.mean(medians**2, axis=1))
+    least = {"p": LEAST_P_MS, "t": LEAST_T_MS}
     for wave, span in spans.items():
         core = _largest(overall[:, CLASSES[wave]], *span)
         onset, offset = _agreed(by_lead[:, :, CLASSES[wave]], *core, *span)
+        real = (offset - onset) * 1000 / fs >= least[wave]
+        onset, offset = np.where(real, onset, np.nan), np.where(real, offset, np.nan)
         found |= {f"{wave}_on": onset, f"{wave}_peak": _highest(height, onset, offset), f"{wave}_off": offset}
     return found
 

@@ -6,9 +6,10 @@ import numpy as np
 import pandas as pd
 
 from ecgveil.ecg import ECGSet
+from ecgveil.errors import RecordError
 from ecgveil.leads import LEADS_12, limb_residual
-from ecgveil.measure.beats import LEAST_FS_HZ, LEAST_SECONDS
-from ecgveil.measure.median import NOISY, NORMAL, SUPRAVENTRICULAR, VENTRICULAR, Medians, iter_medians
+from ecgveil.measure.beats import LEAST_SECONDS
+from ecgveil.measure.median import LEAST_QRS_MS, NOISY, NORMAL, SUPRAVENTRICULAR, VENTRICULAR, Medians, iter_medians
 from ecgveil.measure.prepare import Block
 from ecgveil.measure.waves import amplitudes, axes_deg
 
@@ -23,19 +24,21 @@ LEAD_COLUMNS = {
     "rpt": "rpt_{}_ms", "notch": "notch_{}",
 }  # fmt: skip
 LEAD_NAMES = [name.format(lead.lower()) for lead in LEADS_12 for name in LEAD_COLUMNS.values()]
-COUNTS = ("n_beats", "n_ventricular", "n_supraventricular", "n_noisy", "flat_leads")
+COUNTS = ("n_beats", "n_ventricular", "n_supraventricular", "n_noisy", "flat_leads", "wild_leads")
 
 _LEAST_LIKENESS = 0.5  # beats that resemble their median less than this have none
-_LEAST_QRS_MS = 40.0  # no heart is through sooner
-_FLAT = 1e-3  # of the largest lead's spread: less is no signal
+_FLAT_S, _FLAT = 1.0, 1e-3  # constant for so long, or of so little of the usual lead's spread: no signal
+_MOST_MV = 20.0  # no heart makes more
+_LEAST_MEASURED_HZ = 100.0  # below it an R wave's height is lost
 
 
 def measurements(ecgs: ECGSet, peaks: list[np.ndarray] | None = None) -> pd.DataFrame:
     """The table of `measure.measure` without its statements."""
-    if ecgs.fs < LEAST_FS_HZ:
+    if ecgs.fs < _LEAST_MEASURED_HZ:
         return _unmeasured(ecgs, "fs_too_low")
     if ecgs.seconds < LEAST_SECONDS or not len(ecgs):
         return _unmeasured(ecgs, "too_short")
+    peaks = None if peaks is None else _checked(peaks, ecgs)
     parts = [_rows(block, medians, ecgs) for block, medians in iter_medians(ecgs, peaks)]
     return pd.concat(parts, ignore_index=True)
 
@@ -45,7 +48,7 @@ def _rows(block: Block, medians: Medians, ecgs: ECGSet) -> pd.DataFrame:
     signal, in_mv = ecgs.signal[rows.start : rows.stop], ecgs.units == "mV"
     rhythm = _rhythm(medians)
     # A median of beats that do not resemble each other is nobody's beat.
-    sound = ~(medians.likeness < _LEAST_LIKENESS) & (medians.qrs_off - medians.qrs_on >= _LEAST_QRS_MS)
+    sound = ~(medians.likeness < _LEAST_LIKENESS) & (medians.qrs_off - medians.qrs_on >= LEAST_QRS_MS)
     intervals = _intervals(medians, rhythm["rr_mean_ms"])
     by_lead, axes = amplitudes(medians), axes_deg(medians)
     columns: dict[str, object] = {"record_name": [ecgs.record_name[row] for row in rows], **rhythm}
@@ -59,7 +62,7 @@ def _rows(block: Block, medians: Medians, ecgs: ECGSet) -> pd.DataFrame:
             columns[name.format(lead.lower())] = np.where(told, by_lead[wave][:, i], np.nan)
     columns["p_present"] = np.where(sound, np.isfinite(medians.p_on).astype(float), np.nan)
     columns["p_beats_share"] = np.where(sound, medians.p_beats_share, np.nan)
-    columns |= _quality(signal, block, ecgs.leads, in_mv)
+    columns |= _quality(signal, block, ecgs.leads, ecgs.fs, in_mv)
     columns["reasons"] = _reasons(medians, sound, columns, ecgs)
     return pd.DataFrame(columns)
 
@@ -104,7 +107,7 @@ def _intervals(medians: Medians, rr_ms: np.ndarray) -> dict[str, np.ndarray]:
     return {name: np.where(value > 0, value, np.nan) for name, value in values.items()}
 
 
-def _quality(signal: np.ndarray, block: Block, leads: tuple[str, ...], in_mv: bool) -> dict[str, np.ndarray]:
+def _quality(signal: np.ndarray, block: Block, leads: tuple[str, ...], fs: float, in_mv: bool) -> dict[str, np.ndarray]:
     spread = block.complete(block.signal).std(axis=-1)  # (n, L)
     # A median over time passes over the QRS; white noise has 0.816 of its size left beside the mean of three.
     before, here, after = (block.signal[..., i:-2:2] if i < 2 else block.signal[..., 2::2] for i in range(3))
@@ -113,15 +116,39 @@ def _quality(signal: np.ndarray, block: Block, leads: tuple[str, ...], in_mv: bo
     ripple = np.median(np.abs(here[..., :size] - middle), axis=-1) / (0.6745 * 0.8165)
     unknown = np.full(len(signal), np.nan)
     residual = limb_residual(signal, leads) if in_mv else np.zeros((len(signal), 0, 0))
-    flat = spread <= _FLAT * np.maximum(np.median(spread, axis=1, keepdims=True), 1e-30)
+    weak = spread <= _FLAT * np.maximum(np.median(spread, axis=1, keepdims=True), 1e-30)
+    extent = signal.max(axis=-1) - signal.min(axis=-1)
     return {
         "limb_residual_uv": 1000 * np.sqrt(np.mean(residual.astype(float) ** 2, axis=(1, 2)))
         if residual.size
         else unknown,
         "noise_uv": 1000.0 * np.median(ripple, axis=1) if in_mv else unknown,
         "wander_uv": 1000.0 * block.wander if in_mv else unknown,
-        "flat_leads": flat.sum(axis=1),
+        "flat_leads": np.maximum(weak.sum(axis=1), _constant(signal, round(_FLAT_S * fs)).sum(axis=1)),
+        "wild_leads": (extent > _MOST_MV).sum(axis=1) if in_mv else np.zeros(len(signal), int),
     }
+
+
+def _constant(signal: np.ndarray, length: int) -> np.ndarray:
+    """Leads that keep one value for `length` steps, bool (n, L)."""
+    if signal.shape[-1] <= length:
+        return signal.max(axis=-1) == signal.min(axis=-1)
+    still = np.cumsum(np.diff(signal, axis=-1) == 0, axis=-1, dtype=np.int32)
+    return (still[..., length - 1 :] - np.pad(still, ((0, 0), (0, 0), (1, 0)))[..., :-length] == length).any(axis=-1)
+
+
+def _checked(peaks: list[np.ndarray], ecgs: ECGSet) -> list[np.ndarray]:
+    """R peaks given by the caller."""
+    if len(peaks) != len(ecgs):
+        raise RecordError(
+            f"peaks of {len(peaks)} records for {len(ecgs)} ECGs; give one array for each, or none at all"
+        )
+    for name, at in zip(ecgs.record_name, peaks, strict=True):
+        given = np.asarray(at)
+        whole = given.size == 0 or (given.ndim == 1 and np.issubdtype(given.dtype, np.integer))
+        if not whole or (np.diff(given) <= 0).any() or (given.size and not 0 <= given[0] <= given[-1] < ecgs.n_samples):
+            raise RecordError(f"{name}: peaks must be ascending whole samples from 0 to {ecgs.n_samples - 1}")
+    return [np.asarray(at, int) for at in peaks]
 
 
 def _reasons(medians: Medians, sound: np.ndarray, columns: dict, ecgs: ECGSet) -> list[str]:
@@ -132,6 +159,8 @@ def _reasons(medians: Medians, sound: np.ndarray, columns: dict, ecgs: ECGSet) -
         reasons = []
         if beats < 3:
             reasons.append("no_beat" if not beats else "few_beats")
+        elif np.isnan(columns["rr_rmssd_ms"][row]):
+            reasons.append("few_normal_beats")
         if beats and not sound[row]:
             reasons.append("noisy" if unlike[row] else "no_whole_beat" if not medians.signal[row].any() else "no_qrs")
         if sound[row]:
@@ -150,7 +179,7 @@ def _unmeasured(ecgs: ECGSet, reason: str) -> pd.DataFrame:
     """Rows of NaN with their reason."""
     n = len(ecgs)
     names = [*RHYTHM, *INTERVALS, *AXES, *LEAD_NAMES, "p_present", "p_beats_share", "limb_residual_uv", "noise_uv",
-             "wander_uv", "flat_leads"]  # fmt: skip
+             "wander_uv", "flat_leads", "wild_leads"]  # fmt: skip
     columns: dict[str, object] = {"record_name": list(ecgs.record_name)}
     columns |= {name: np.zeros(n, int) if name in COUNTS else np.full(n, np.nan) for name in names}
     return pd.DataFrame({**columns, "reasons": [reason] * n})

@@ -118,9 +118,11 @@ def _write_shares(ax: Axes, features: Features, name: str, rate: np.ndarray, pub
         ((low + high) / 2, "center", f"normal, {low:g} to {high:g}", (rate >= low) & (rate <= high)),
         (high + 1.5, "left", "above", rate > high),
     )
-    for x, side, word, among in groups:
-        few = guarded(name, public) and 0 < people(features, among) < LEAST_BAR
-        share = A_FEW if few else f"{100 * among.sum() / there.sum():.1f} %"
+    few = [guarded(name, public) and 0 < people(features, among) < LEAST_BAR for *_, among in groups]
+    for (x, side, word, among), hidden in zip(groups, few, strict=True):
+        share = A_FEW if hidden else f"{100 * among.sum() / there.sum():.1f} %"
+        if any(few) and not hidden:
+            share = ""  # the other shares would tell the hidden one
         ax.text(x, 0.965, f"{word}\n{share}", transform=ax.get_xaxis_transform(), ha=side, va="top", fontsize=8.5)
 
 
