@@ -31,8 +31,9 @@ def measure(ecgs: ECGSet, peaks: list[np.ndarray] | None = None) -> pd.DataFrame
         for each lead the columns of `waves.amplitudes`, as r_v5_uv, stj_v5_uv, q_ii_ms; p_present (1, 0 or NaN);
         p_beats_share (of the normal beats, with the P wave of the median beat); limb_residual_uv (root mean square of
         recorded minus computed III, aVR, aVL, aVF); noise_uv (fine ripple, as the SD of white noise, median over the
-        leads); wander_uv (root mean square below 0.5 Hz, median over the leads); flat_leads (constant for 1 s, or empty), wild_leads (over 20 mV);
-        reasons (codes, `; ` between, why values are NaN); statements (`; ` between), codes, conclusion (`statements`).
+        leads); wander_uv (root mean square below 0.5 Hz, median over the leads); flat_leads (constant for 1 s, or
+        empty) and wild_leads (over 20 mV), numbers of leads; reasons (codes, `; ` between, why values are NaN);
+        statements (`; ` between), codes, conclusion (`statements`).
 
     Raises
     ------
