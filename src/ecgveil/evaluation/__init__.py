@@ -8,8 +8,10 @@ import numpy as np
 
 from ecgveil.ecg import ECGSet
 from ecgveil.errors import EvaluationError
+from ecgveil.evaluation.distribution import clinical_features, clinical_metrics, distribution_metrics, scaled_features
 from ecgveil.evaluation.features import Features, compute_features
 from ecgveil.evaluation.fidelity import fidelity_metrics
+from ecgveil.evaluation.membership import membership_metrics, membership_notes
 from ecgveil.evaluation.metric import Metric
 from ecgveil.evaluation.privacy import Distances, beat_shapes, privacy_metrics
 from ecgveil.measure.beats import r_peaks
@@ -59,29 +61,43 @@ def evaluate(train: ECGSet, holdout: ECGSet, synthetic: ECGSet, *, seed: int) ->
     """
     sets = {"train": train, "holdout": holdout, "synthetic": synthetic}
     _check(sets)
-    notes: list[str] = []
-    rng = np.random.default_rng([seed, 5])
-    rows, compared = [], []
-    for name, ecgs in sets.items():
-        chosen = np.sort(rng.choice(len(ecgs), min(MOST, len(ecgs)), replace=False))
-        if len(chosen) < len(ecgs):
-            notes.append(f"{name}: {MOST} of the {len(ecgs)} ECGs, drawn at random, are compared.")
-            ecgs = ecgs.take(chosen)
-        rows.append(chosen)
-        compared.append(ecgs.pick(train.leads))
+    rows, compared, notes = _compared(sets, seed)
     in_mv = train.units == "mV"
     if not in_mv:
         notes.append(f"The unit is {train.units}, not mV: amplitudes and limb leads are not compared.")
     peaks = [r_peaks(each) for each in compared]
     features = [compute_features(each, at) for each, at in zip(compared, peaks, strict=True)]
     metrics = fidelity_metrics(features[0], features[1], features[2], seed=seed, in_mv=in_mv)
+    tables, people = [each.table for each in features], [each.patient_id for each in features]
+    if in_mv:
+        one, other, made = scaled_features(tuple(tables))
+        metrics += distribution_metrics(one, other, made, tuple(people), seed=seed)
+    metrics += clinical_metrics(tables[0], tables[1], tables[2], tuple(people), seed=seed)
     shapes = [beat_shapes(each, at) for each, at in zip(compared, peaks, strict=True)]
     nearness, distances = privacy_metrics(shapes[0], shapes[1], shapes[2], seed=seed)
     notes += _distance_notes(distances)
+    values = [clinical_features(table)[0] for table in tables]
+    clinical = (values[0], values[1], values[2]) if in_mv else None
+    attacks = membership_metrics(shapes[0], shapes[1], shapes[2], seed=seed, clinical=clinical)
+    notes += membership_notes(attacks)
     if distances:
         distances = _in_given_rows(distances, rows)
     kept = (rows[0], rows[1], rows[2])
-    return Evaluation(metrics + nearness, features[0], features[1], features[2], distances, kept, notes)
+    return Evaluation(metrics + nearness + attacks, features[0], features[1], features[2], distances, kept, notes)
+
+
+def _compared(sets: dict[str, ECGSet], seed: int) -> tuple[list[np.ndarray], list[ECGSet], list[str]]:
+    """Rows drawn of each set, the sets cut to them, and sentences on what was left out."""
+    rng = np.random.default_rng([seed, 5])
+    rows, compared, notes = [], [], []
+    for name, ecgs in sets.items():
+        chosen = np.sort(rng.choice(len(ecgs), min(MOST, len(ecgs)), replace=False))
+        if len(chosen) < len(ecgs):
+            notes.append(f"{name}: {MOST} of the {len(ecgs)} ECGs, drawn at random, are compared.")
+            ecgs = ecgs.take(chosen)
+        rows.append(chosen)
+        compared.append(ecgs.pick(sets["train"].leads))
+    return rows, compared, notes
 
 
 def _check(sets: dict[str, ECGSet]) -> None:

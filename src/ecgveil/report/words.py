@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from ecgveil.evaluation import Evaluation, Metric
 from ecgveil.evaluation.fidelity import BEYOND, WITHIN
+from ecgveil.evaluation.membership import LEAKAGE
+from ecgveil.evaluation.membership import NO_EVIDENCE as NO_LEAKAGE
 from ecgveil.evaluation.metric import LEAST_N, TOO_FEW, text
 from ecgveil.evaluation.privacy import NO_EVIDENCE
 from ecgveil.report.clinical import normal_share, tellable
@@ -19,6 +21,24 @@ NAMES = {
     "nearest_is_train_share": "share whose nearest real ECG is a training ECG, all patients",
     "median_distance_to_train_uv": "median distance to the nearest training ECG, uV",
     "near_copy_share": "share nearer to training than the nearest 5 % of holdout ECGs",
+    "frechet_clinical": "measurements together: Frechet distance",
+    "kernel_clinical": "measurements together: kernel distance",
+    "precision_clinical": "measurements together: precision (synthetic ECGs among real ones)",
+    "recall_clinical": "measurements together: recall (real ECGs among synthetic ones)",
+    "density_clinical": "measurements together: density",
+    "coverage_clinical": "measurements together: coverage (real ECGs with a synthetic one near)",
+    "measurement_correlation_error": "correlations between measurements",
+    "qt_rr_slope_difference": "slope of QT over RR",
+    "qt_rr_r_difference": "correlation of QT with RR",
+    "normal_share": "share called normal",
+    "measuring_failure_share": "share that could not be measured",
+}
+ATTACKS = {
+    "gan_leaks": "nearest synthetic ECG",
+    "monte_carlo": "synthetic ECGs near by",
+    "domias": "density of synthetic ECGs",
+    "critic": "the critic's score",
+    "linkage": "linkage by another recording",
 }
 
 REASONS = {
@@ -34,12 +54,12 @@ REASONS = {
 }
 NOT_MEASURED = "PR, QRS and QT intervals, axes and clinical statements have not been measured yet, nor compared."
 NOT_JUDGED = (
-    "P, PR, QRS and QT, axes and clinical statements stand side by side below, measured by ecgveil alone; no verdict "
-    "is given yet on how alike they are."
+    "P, PR, QRS and QT, axes and clinical statements stand side by side below, measured by ecgveil alone; they are "
+    "judged together, not one by one."
 )
 NOT_SHOWN = (
-    "No attack has been tried: nobody has yet tested whether one can tell from the synthetic ECGs who was in the "
-    "training set. Distances to the nearest record cannot show that.",
+    "Other attacks may do better than those tried: nobody has used the network's weights, nor another recording of a "
+    "training patient.",
     "A few copies among many would hardly move these shares; the nearest pairs are the place to look for them.",
     "Usefulness has not been tested: no classifier has been trained on these ECGs and tested on real ones.",
     "No cardiologist has reviewed them. Expert review is pending.",
@@ -51,6 +71,12 @@ def full_name(metric: Metric) -> str:
     for wave, word in (("r", "R wave"), ("t", "T wave")):
         if metric.name.startswith(f"{wave}_amplitude_"):
             return f"{word} in {metric.name.split('_')[2]}"
+    if metric.name.startswith("membership_"):
+        attack, _, figure = metric.name.removeprefix("membership_").partition("_auc")
+        if not metric.name.endswith("_auc"):
+            attack, _, rate = metric.name.removeprefix("membership_").partition("_tpr_at_fpr_")
+            figure = f": share found at {100 * float(rate):g} % false alarms"
+        return f"who was in training, by {ATTACKS.get(attack, attack)}{figure or ': AUC'}"
     return NAMES.get(metric.name, metric.name.replace("_", " "))
 
 
@@ -137,4 +163,21 @@ def _privacy(metrics: list[Metric]) -> list[str]:
             f"The median distance to the nearest training ECG is {text(median.value)} uV; unseen real ECGs lie at "
             f"{text(median.floor)} uV: {median.verdict}."
         )
-    return said
+    return said + _attacks(metrics)
+
+
+def _attacks(metrics: list[Metric]) -> list[str]:
+    """What the attacks on membership found: the leaks, or that there is no evidence of one."""
+    tried = [m for m in metrics if m.name.startswith("membership_") and m.value == m.value]
+    leaks = [full_name(metric) for metric in tried if metric.verdict == LEAKAGE]
+    if leaks:
+        return [f"LEAKAGE: one can tell {'; '.join(leaks)}."]
+    judged = [metric for metric in tried if metric.name.endswith("_auc")]
+    if not judged:
+        return []
+    best = max(judged, key=lambda metric: metric.value)
+    verdict = NO_LEAKAGE if all(metric.verdict == NO_LEAKAGE for metric in judged) else TOO_FEW
+    return [
+        f"{len(judged)} attacks tried to tell who was in the training set (n = {best.n}); the best reached an AUC of "
+        f"{text(best.value)} (95 % interval {text(best.ci_low)} to {text(best.ci_high)}; by chance 0.5): {verdict}."
+    ]
