@@ -17,8 +17,8 @@ def medians(bumps: list[tuple[float, float, float]], leads: tuple[str, ...] = ("
     one = lambda value: np.array([value], float)  # noqa: E731
     return Medians(
         signal=np.array([[gain * shape for gain in gains]], np.float32), leads=leads, fs=FS, r_at=R_AT,
-        p_on=one(-180), p_peak=one(-130), p_off=one(-80), qrs_on=one(-50), qrs_off=one(50), t_on=one(150),
-        t_peak=one(250), t_off=one(350), peaks=[np.array([0])], kinds=[np.array(["N"])], likeness=one(1),
+        p_on=one(-180), p_off=one(-80), qrs_on=one(-50), qrs_off=one(50), t_on=one(150),
+        t_off=one(350), peaks=[np.array([0])], kinds=[np.array(["N"])], likeness=one(1),
         p_beats_share=one(1), beat_fs=250.0,
     )  # fmt: skip
 

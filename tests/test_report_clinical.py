@@ -395,8 +395,8 @@ def fake_medians(**marks: float):
     """A triangle of a beat, made up: R 1 mV high at 0, T 0.3 mV at 300 ms."""
     time_ms = np.arange(-432, 720, 2.0)
     trace = np.interp(time_ms, [-40, 0, 40, 220, 300, 380], [0, 1, 0, 0, 0.3, 0])
-    found = {"p_on": np.nan, "p_peak": np.nan, "p_off": np.nan, "qrs_on": -40.0, "qrs_off": 40.0,
-             "t_on": 220.0, "t_peak": 300.0, "t_off": 380.0, **marks}  # fmt: skip
+    found = {"p_on": np.nan, "p_off": np.nan, "qrs_on": -40.0, "qrs_off": 40.0,
+             "t_on": 220.0, "t_off": 380.0, **marks}  # fmt: skip
     return SimpleNamespace(signal=trace[None, None].astype(np.float32), leads=("V5",), fs=500.0, r_at=216,
                            **{name: np.array([value]) for name, value in found.items()})  # fmt: skip
 
@@ -414,7 +414,7 @@ def test_a_beat_without_a_p_wave_says_so(ecgs, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "lost", [("t_on", "t_peak", "t_off"), ("qrs_on", "qrs_off"), tuple(fake_medians().__dict__)[4:]]
+    "lost", [("t_on", "t_off"), ("qrs_on", "qrs_off"), tuple(fake_medians().__dict__)[4:]]
 )
 def test_a_beat_is_drawn_with_whatever_marks_it_has(lost, ecgs, monkeypatch):
     monkeypatch.setattr(fiducials, "median_beats", lambda _: fake_medians(**dict.fromkeys(lost, np.nan)))

@@ -39,7 +39,7 @@ _LEAD_ROOM = 10  # samples by which a lead's P or T may lie outside that of all 
 _PR_LEVEL_MS = 16.0
 
 NORMAL, VENTRICULAR, SUPRAVENTRICULAR, NOISY = "N", "V", "S", "Q"
-_MARKS = ("p_on", "p_peak", "p_off", "qrs_on", "qrs_off", "t_on", "t_peak", "t_off")
+_MARKS = ("p_on", "p_off", "qrs_on", "qrs_off", "t_on", "t_off")
 _ARRAYS = ("signal", *_MARKS, "likeness", "p_beats_share")
 
 
@@ -54,7 +54,6 @@ class Medians:
     fs : Hz, of `signal`
     r_at : sample of the R peak in `signal`
     p_on, p_off, qrs_on, qrs_off, t_on, t_off : (n,) ms from the R peak, NaN where there is none
-    p_peak, t_peak : (n,) ms from the R peak, of the root mean square over the leads
     peaks : for each record the samples (250 Hz, `beat_fs`) of all its beats
     kinds : for each record the kind of each beat, 'N', 'V', 'S' or 'Q'
     likeness : (n,) mean correlation of the normal beats with the median beat, P to T, NaN with fewer than 2
@@ -67,12 +66,10 @@ class Medians:
     fs: float
     r_at: int
     p_on: np.ndarray
-    p_peak: np.ndarray
     p_off: np.ndarray
     qrs_on: np.ndarray
     qrs_off: np.ndarray
     t_on: np.ndarray
-    t_peak: np.ndarray
     t_off: np.ndarray
     peaks: list[np.ndarray]
     kinds: list[np.ndarray]
@@ -123,7 +120,7 @@ def _medians(block: Block, peaks: list[np.ndarray]) -> Medians:
     marks = _mark(medians, peaks, block.fs)
     likeness = np.array([_likeness(each, median) for each, median in zip(normal, own, strict=True)])
     share = np.array([_p_share(*each) for each in zip(normal, own, marks["p_on"], marks["p_off"], strict=True)])
-    for name in ("p_on", "p_peak", "p_off"):
+    for name in ("p_on", "p_off"):
         marks[name] = np.where(share < _LEAST_P_SHARE, np.nan, marks[name])
     fine = resample_poly(medians, FINE, 1, axis=-1, padtype="line").astype(np.float32)
     fine -= _pr_level(fine, marks["qrs_on"])
@@ -238,14 +235,13 @@ def _mark(medians: np.ndarray, peaks: list[np.ndarray], fs: float) -> dict[str, 
         "p": (np.fmax(0, BEFORE - 0.75 * rr), np.where(seen, qrs_on, 0)),
         "t": (np.where(seen, qrs_off, size), np.fmin(size, BEFORE + 0.85 * rr)),
     }
-    height = np.sqrt(np.mean(medians**2, axis=1))
     least = {"p": LEAST_P_MS, "t": LEAST_T_MS}
     for wave, span in spans.items():
         core = _largest(overall[:, CLASSES[wave]], *span)
         onset, offset = _agreed(by_lead[:, :, CLASSES[wave]], *core, *span)
         real = (offset - onset) * 1000 / fs >= least[wave]
         onset, offset = np.where(real, onset, np.nan), np.where(real, offset, np.nan)
-        found |= {f"{wave}_on": onset, f"{wave}_peak": _highest(height, onset, offset), f"{wave}_off": offset}
+        found |= {f"{wave}_on": onset, f"{wave}_off": offset}
     return found
 
 
@@ -287,12 +283,6 @@ def _largest(p: np.ndarray, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarr
     first = np.where(chosen.any(axis=1), chosen.argmax(axis=1), 0)
     last = first + chosen.sum(axis=1)
     return edges(p, first, last, low, high)
-
-
-def _highest(height: np.ndarray, onset: np.ndarray, offset: np.ndarray) -> np.ndarray:
-    t = np.arange(height.shape[1])
-    inside = np.where((t >= onset[:, None]) & (t <= offset[:, None]), height, -1)
-    return np.where(np.isfinite(onset) & np.isfinite(offset), inside.argmax(axis=1), np.nan)
 
 
 def _pr_level(fine: np.ndarray, qrs_on: np.ndarray) -> np.ndarray:

@@ -48,7 +48,7 @@ def iter_blocks(ecgs: ECGSet) -> Iterator[Block]:
     Derived limb leads are computed from I and II, also where they were recorded, so that 8 and 12 recorded leads are
     measured alike; not where the unit is none of voltage, because then the leads may have been scaled apart.
     """
-    base, leads = lead_plan(ecgs)
+    base, leads = _lead_plan(ecgs)
     ratio = Fraction(FS_HZ / ecgs.fs).limit_denominator(1000)
     rows = max(1, int(ROWS * 10 / max(ecgs.seconds, 10)))
     for start in range(0, len(ecgs), rows):
@@ -60,7 +60,7 @@ def iter_blocks(ecgs: ECGSet) -> Iterator[Block]:
         yield Block(level, ecgs.fs * float(ratio), base, leads, start, wander)
 
 
-def lead_plan(ecgs: ECGSet) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _lead_plan(ecgs: ECGSet) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """(leads to filter, leads to measure) of a set."""
     if ecgs.units == "mV" and {"I", "II"} <= set(ecgs.leads):
         base = tuple(lead for lead in ecgs.leads if lead not in DERIVED)
