@@ -413,9 +413,7 @@ def test_a_beat_without_a_p_wave_says_so(ecgs, monkeypatch):
     assert "T 300 uV" in said
 
 
-@pytest.mark.parametrize(
-    "lost", [("t_on", "t_off"), ("qrs_on", "qrs_off"), tuple(fake_medians().__dict__)[4:]]
-)
+@pytest.mark.parametrize("lost", [("t_on", "t_off"), ("qrs_on", "qrs_off"), tuple(fake_medians().__dict__)[4:]])
 def test_a_beat_is_drawn_with_whatever_marks_it_has(lost, ecgs, monkeypatch):
     monkeypatch.setattr(fiducials, "median_beats", lambda _: fake_medians(**dict.fromkeys(lost, np.nan)))
     said = text_of(fiducials.labelled_beats(fiducials.beats_of(ecgs, 0, "Synthetic", paper.SYNTHETIC_COLOUR)))
