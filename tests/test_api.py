@@ -22,14 +22,14 @@ LAYERS = [
     ["files"],
     ["formats", "paper"],
     ["windows", "split", "measure", "simulation"],
-    ["simulate"],
+    ["simulate", "store"],
     ["standardize", "arrange"],
     ["encoder", "models"],
     ["recipe", "training"],  # training.objectives names what a recipe may ask for
     ["sampling", "intake", "measuring"],
     ["evaluation"],
     ["report"],
-    ["pipeline"],
+    ["pipeline", "evaluating"],
     ["cli"],
 ]
 ALONE = {

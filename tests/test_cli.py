@@ -147,6 +147,19 @@ def test_sample_from_a_run(released, tmp_path):
     assert (tmp_path / "more" / "synthetic_000003.dat").read_bytes() == (released / "synthetic_000003.dat").read_bytes()
 
 
+def test_samples_of_a_condition(folder, tmp_path):
+    run = tmp_path / "run"
+    code, text = ecgveil("fit", folder, "--out", run, *TINY, "--set", "data.labels=['sinus rhythm']")
+    assert code == 0, text
+    code, _ = ecgveil("sample", run, "--out", tmp_path / "out", "--number", 6, "--label", "sinus rhythm")
+    assert code == 0
+    for name in (tmp_path / "out" / "RECORDS").read_text().split():
+        assert "Record labels: sinus rhythm" in wfdb.rdheader(str(tmp_path / "out" / name)).comments
+    code, message = ecgveil("sample", run, "--out", tmp_path / "none", "--label", "MI")
+    assert (code, message) == (2, "label 'MI' is none that the run has learned; it knows sinus rhythm")
+    assert not (tmp_path / "none").exists()
+
+
 def test_inspect_writes_what_it_prints(folder, tmp_path):
     code, text = ecgveil("inspect", folder, "--json", tmp_path / "found.json")
     found = json.loads((tmp_path / "found.json").read_text())

@@ -1,7 +1,9 @@
 import numpy as np
+import pytest
 
 from conftest import tiny
 from ecgveil.ecg import ECGSet
+from ecgveil.errors import RecordError
 from ecgveil.formats.wfdb_write import write
 from ecgveil.intake import take_in
 from ecgveil.simulate import simulate, write_clinic
@@ -31,6 +33,17 @@ def test_records_of_several_folders_stay_apart(tmp_path):
     assert len(taken.ecgs) == 6
     assert len(set(taken.ecgs.record_name)) == 6
     assert not np.array_equal(taken.ecgs.signal[0], taken.ecgs.signal[3])
+
+
+def test_units_are_those_of_the_recipe(tmp_path):
+    ecgs, _ = simulate(2, seed=0)
+    write(ECGSet(ecgs.signal, ecgs.fs, ecgs.leads, ecgs.record_name, units="sd"), tmp_path)
+    assert take_in([tmp_path], tiny("superclass")).ecgs.units == "sd"
+    with pytest.raises(RecordError, match="its unit is 'sd'"):
+        take_in([tmp_path], tiny("quick"))
+    write_clinic(tmp_path / "clinic", 2, seed=0)
+    with pytest.raises(RecordError, match="the records are in mV, recipe superclass takes sd"):
+        take_in([tmp_path / "clinic"], tiny("superclass"))
 
 
 def test_what_is_left_out_is_counted_by_reason(tmp_path):

@@ -1,14 +1,18 @@
+import dataclasses
+import json
+
 import numpy as np
 import pytest
 import torch
 
-from ecgveil.errors import RecordError
+from ecgveil.errors import ConfigError, RecordError
 from ecgveil.models import MODELS
 from ecgveil.models.beat import BeatSettings, Clocks
+from ecgveil.models.conditions import Conditions
 from ecgveil.models.contract import Context, stack
-from ecgveil.models.draw import draw
+from ecgveil.models.draw import draw, draw_conditions
 from ecgveil.models.pulse2pulse import Pulse2PulseSettings, phase_shuffle, upsampled_conv
-from ecgveil.models.rhythm import Rhythm, rhythm_statistics
+from ecgveil.models.rhythm import LabelledRhythm, Rhythm, rhythm_statistics
 from ecgveil.training.objectives import OBJECTIVES
 
 RHYTHM = Rhythm.fit([0.8 + 0.02 * np.random.default_rng(i).standard_normal(12) for i in range(30)], seed=0)
@@ -17,6 +21,14 @@ CONTEXTS = {
     "piacentino-cnn": (Context((1, 45, 45), 1000.0), {}),
     "pulse2pulse": (Context((8, 5000), 500.0), {"width": 5, "critic_width": 1}),
 }
+
+
+# 30 patients: 20 of MI, 8 of MI and CD, 2 of none; windows and patients are the same but for one who has three.
+CONDITIONS = Conditions.fit(
+    [("MI", "other")] * 20 + [("CD", "MI")] * 8 + [()] * 4,
+    [f"p{i}" for i in range(29)] + ["p29"] * 3,
+    ("MI", "CD"),
+)
 
 
 @pytest.fixture(params=sorted(CONTEXTS))
@@ -149,3 +161,86 @@ def test_objectives_against_closed_forms():
 def test_a_setting_outside_its_range_is_refused():
     with pytest.raises(ValueError, match="width"):
         BeatSettings(width=1)
+
+
+def test_conditions_are_counted_and_those_of_few_patients_are_never_drawn():
+    assert CONDITIONS.combinations == [["MI"], ["MI", "CD"]]  # bearing none: 4 windows, but of 2 patients
+    assert CONDITIONS.counts == [20, 8]
+    drawn = [CONDITIONS.decode(CONDITIONS.draw(np.random.default_rng(k))) for k in range(2000)]
+    assert set(drawn) == {("MI",), ("MI", "CD")}
+    assert drawn.count(("MI",)) / 2000 == pytest.approx(20 / 28, abs=0.03)
+    assert CONDITIONS.encode([("CD",), (), ("x", "MI")]).tolist() == [[0, 1], [0, 0], [1, 0]]
+    assert Conditions(**CONDITIONS.to_json()) == CONDITIONS
+
+
+def test_conditions_asked_for():
+    assert CONDITIONS.bearing(["CD"]).combinations == [["MI", "CD"]]
+    assert CONDITIONS.bearing(["MI"]) == CONDITIONS
+    with pytest.raises(ConfigError, match="label 'HYP' is none that the run has learned; it knows MI, CD"):
+        CONDITIONS.bearing(["HYP"])
+    rare = Conditions.fit([("A",)] * 9 + [("B",)] * 9 + [("A", "B")], list(map(str, range(19))), ("A", "B"))
+    with pytest.raises(ConfigError, match=r"A \+ B was borne by fewer than 5 training patients .* is A; B"):
+        rare.bearing(["A", "B"])
+
+
+def test_a_label_of_few_patients_is_refused():
+    with pytest.raises(RecordError, match=r"label 'B' of data.labels is borne by 1 patients .*; 5 are needed"):
+        Conditions.fit([("A",)] * 9 + [("B",)] * 9, [*map(str, range(9)), *["same"] * 9], ("A", "B"))
+    every = [tuple(name for i, name in enumerate("ABCD") if number >> i & 1) for number in range(16)]
+    with pytest.raises(RecordError, match="no combination of data.labels is shared by 5 patients"):
+        Conditions.fit(every, list(map(str, range(16))), tuple("ABCD"))
+
+
+@pytest.mark.parametrize("name", ["beat", "pulse2pulse"])
+def test_a_condition_reaches_generator_and_critic(name):
+    context, settings = CONTEXTS[name]
+    context, model = dataclasses.replace(context, n_conditions=2), MODELS[name]
+    settings = model.settings(**settings)
+    generator, critic = model.generator(settings, context).eval(), model.critic(settings, context)
+    noises = [generator.draw(np.random.default_rng(1), np.array(c, np.float32)) for c in ([1, 0], [0, 1])]
+    made = generator(stack(noises))
+    assert made.shape == (2, *context.shape)
+    assert not torch.allclose(made[0], made[1])  # the same noise under another condition
+    same = made[:1].expand(2, *context.shape)
+    scores = critic(same, torch.Generator().manual_seed(0), torch.eye(2))
+    assert not torch.allclose(scores[0], scores[1])
+    (critic(made, torch.Generator().manual_seed(0), torch.eye(2)).square().mean()).backward()
+    for player in (generator, critic):
+        assert all(parameter.grad is not None for parameter in player.parameters())
+
+
+def test_sample_k_depends_on_seed_and_k_alone_with_conditions():
+    context, settings = CONTEXTS["beat"]
+    settings = BeatSettings(**settings)
+    generator = MODELS["beat"].generator(settings, dataclasses.replace(context, n_conditions=2)).eval()
+    whole = draw(generator, 4, 0, 20, CONDITIONS)
+    assert np.array_equal(whole[15:18], draw(generator, 4, 15, 18, CONDITIONS))
+    assert np.array_equal(draw_conditions(CONDITIONS, 4, 0, 20)[15:18], draw_conditions(CONDITIONS, 4, 15, 18))
+    only = CONDITIONS.bearing(["CD"])
+    assert not np.array_equal(whole, draw(generator, 4, 0, 20, only))
+
+
+def test_each_label_has_its_rhythm():
+    """Fast and irregular under label 1, slow under label 2, label 0 says nothing; label 3 is too rare to count."""
+    rng = np.random.default_rng(0)
+    intervals, conditions = [], []
+    for i in range(400):
+        borne = [i % 2 == 0, i % 4 == 1, i % 4 == 3, i == 0]
+        mean, spread = (0.5, 0.1) if borne[1] else (1.2, 0.01) if borne[2] else (0.8, 0.02)
+        intervals.append(mean + spread * rng.standard_normal(12))
+        conditions.append(borne)
+    fitted = LabelledRhythm.fit(intervals, np.array(conditions, np.float32), seed=0)
+    assert set(fitted.order[:2]) == {1, 2}
+    assert LabelledRhythm.from_json(json.loads(json.dumps(fitted.to_json()))) == fitted
+
+    def rr(*condition):
+        draws = [fitted.draw(np.random.default_rng(k), 10.0, np.array(condition))[0] for k in range(100)]
+        return np.mean([np.diff(times).mean() for times in draws]), np.mean([np.diff(times).std() for times in draws])
+
+    assert rr(0, 1, 0, 0) == pytest.approx((0.5, 0.1), abs=0.03)
+    assert rr(1, 1, 0, 0) == rr(0, 1, 0, 0)  # label 0 tells less
+    assert rr(0, 0, 1, 0) == pytest.approx((1.2, 0.01), abs=0.03)
+    assert rr(1, 0, 0, 0) == pytest.approx((0.8, 0.02), abs=0.03)
+    assert fitted.parts[fitted.order.index(3)] is None
+    assert fitted.parts[-1] is None  # every record bears something
+    assert rr(0, 0, 0, 1)[0] == pytest.approx(0.83, abs=0.1)  # so the whole population stands in

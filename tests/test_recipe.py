@@ -50,6 +50,9 @@ def test_overrides():
         ({"model.architecture": ["a"]}, "unknown architecture"),
         ({"model.crop_s": float("inf")}, "model.crop_s is inf"),
         ({"data.fs": 0.05}, "data.fs is 0.05"),
+        ({"data.labels": ["MI", "MI"]}, "data.labels names a label twice: MI, MI"),
+        ({"data.labels": [""]}, "data.labels.0 is ''"),
+        ({"data.units": "uV"}, "data.units is 'uV': it should be 'mV' or 'sd'"),
     ],
 )
 def test_wrong_settings(overrides, message):
@@ -57,6 +60,12 @@ def test_wrong_settings(overrides, message):
         load_recipe("quick", overrides)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_labels_need_a_model_that_takes_them():
+    with pytest.raises(ConfigError, match=r"piacentino-cnn takes no data.labels; beat and pulse2pulse do"):
+        load_recipe("piacentino-z", {"data.labels": ["MI"]})
+    assert load_recipe("pulse2pulse", {"data.labels": ["MI"]}).data.labels == ("MI",)
 
 
 def test_pulse2pulse_lengths():

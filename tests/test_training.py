@@ -1,6 +1,7 @@
 import json
 import os
 import signal
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,8 @@ from ecgveil.errors import RecordError, RunError
 from ecgveil.recipe import recipe_names
 from ecgveil.sampling import load
 from ecgveil.training.fit import fit
-from ecgveil.training.loop import _batch_rows
+from ecgveil.training.loop import _batch_rows, _Data
+from ecgveil.training.objectives import OBJECTIVES
 from ecgveil.training.tensors import load_tensors
 
 
@@ -192,3 +194,41 @@ def test_a_file_of_another_run_is_noticed(whole, tmp_path, file):
         load(other)
     with pytest.raises(RunError, match="damaged"):
         fit(ecgs, recipe, other, seed=8, resume=True)
+
+
+def test_labels_are_learned_and_other_labels_are_other_data(clinic, tmp_path):
+    recipe = tiny("superclass")
+    ecgs = shaped(clinic, recipe)
+    run = fit(ecgs, recipe, tmp_path / "run", seed=2)
+    population = json.loads((run.path / "population.json").read_text())
+    assert set(population) == {"rhythm", "conditions"}
+    assert sum(population["conditions"]["counts"]) <= run.provenance["counts"]["train"]["windows"]
+    swapped = replace(ecgs, labels=tuple(reversed(ecgs.labels)))
+    with pytest.raises(RunError, match="other records"):
+        fit(swapped, recipe, tmp_path / "run", seed=2, resume=True)
+    with pytest.raises(RecordError, match="label 'MI' of data.labels is borne by 0 patients"):
+        fit(replace(ecgs, labels=(("NORM",),) * len(ecgs)), recipe, tmp_path / "other", seed=2)
+    assert not (tmp_path / "other").exists()
+
+
+def test_use_all_trains_on_everything(whole, tmp_path):
+    run, recipe, ecgs = whole
+    counts = fit(ecgs, recipe, tmp_path / "all", seed=2, use_all=True).provenance["counts"]
+    assert counts["train"] == counts["all"] == {"windows": len(ecgs), "patients": len(set(ecgs.patient_id))}
+    with pytest.raises(RunError, match="other records"):
+        fit(ecgs, recipe, tmp_path / "all", seed=2, resume=True)
+
+
+def test_the_critic_judges_a_pair_under_the_same_condition():
+    seen = []
+
+    def critic(x, rng, condition):
+        seen.append(condition)
+        return x
+
+    data = _Data(torch.zeros(3, 1), np.eye(3, dtype=np.float32))
+    judge = data.judge(critic, np.array([2, 0]), torch.device("cpu"))
+    OBJECTIVES["relativistic"].generator_loss(judge, torch.ones(2, 1), torch.zeros(2, 1), torch.Generator())
+    assert len(seen) == 2
+    for condition in seen:
+        assert condition.tolist() == [[0, 0, 1], [1, 0, 0]]

@@ -12,8 +12,11 @@ from hypothesis import strategies as st
 
 from ecgveil.ecg import ECGSet
 from ecgveil.errors import RecordError, RunError
+from ecgveil.formats.labels import from_comments, labels_comment
 from ecgveil.formats.wfdb_write import LIMIT, count_clipped, quantise, write, write_records_file
 from ecgveil.leads import LEADS_12, restore
+from ecgveil.simulate import simulate
+from ecgveil.windows import read
 
 
 def ecg_set(signal, fs=500.0, names=None, **others):
@@ -104,8 +107,8 @@ def test_unsafe_names(tmp_path, name):
 
 
 def test_units_and_comments_are_checked(tmp_path):
-    with pytest.raises(RecordError, match="units are 'sd'"):
-        write(ecg_set(np.zeros((1, 1, 5)), units="sd"), tmp_path)
+    with pytest.raises(RecordError, match="units are 'kg'"):
+        write(ecg_set(np.zeros((1, 1, 5)), units="kg"), tmp_path)
     for comment in ("two\nlines", "Größe"):
         with pytest.raises(RecordError, match="cannot stand in a header"):
             write(ecg_set(np.zeros((1, 1, 5))), tmp_path, comments=[comment])
@@ -176,3 +179,24 @@ def test_write_keeps_quantised_values(tmp_path):
 def test_quantise_wants_eight_leads():
     with pytest.raises(RecordError, match=r"\(12, 5\)"):
         quantise(np.zeros((12, 5)))
+
+
+@given(labels=st.lists(st.text(min_size=1, max_size=12).map(str.strip).filter(bool), max_size=4, unique=True))
+@settings(max_examples=60, deadline=None)
+def test_labels_come_back_from_the_header(labels):
+    line = labels_comment(labels)
+    assert line.isascii()
+    assert line.isprintable()
+    assert from_comments("r", [line]).labels == tuple(labels)
+
+
+def test_units_of_sd_are_said_and_read(tmp_path):
+    ecgs, _ = simulate(2, seed=1)
+    signal = ecgs.signal / ecgs.signal.std(axis=2, keepdims=True)
+    labels = (("MI", "CD"), ())
+    write(ECGSet(signal, ecgs.fs, ecgs.leads, ecgs.record_name, labels=labels, units="sd"), tmp_path)
+    record = wfdb.rdrecord(str(tmp_path / ecgs.record_name[0]))
+    assert set(record.units) == {"sd"}
+    again, _ = read(tmp_path, allow=("wrong_unit",))
+    assert (again.units, again.labels) == ("sd", labels)
+    assert again.signal == pytest.approx(signal, abs=0.00051)

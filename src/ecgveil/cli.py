@@ -168,6 +168,9 @@ def sample(
     run: Annotated[Path, typer.Argument(help="Run folder, the --out of a fit.", show_default=False)],
     out: Annotated[Path, typer.Option(help="Folder to make.", show_default=False)],
     number: Annotated[int, typer.Option(min=1, max=1_000_000, help="ECGs to draw.")] = 100,
+    labels: Annotated[
+        list[str] | None, typer.Option("--label", help="Label that every ECG shall bear; of several, all at once.")
+    ] = None,
     seed: Seed = 0,
     batch_size: Annotated[int, typer.Option(min=1, max=4096, help="ECGs held at a time; changes no ECG.")] = 64,
 ) -> None:
@@ -177,7 +180,7 @@ def sample(
     from ecgveil.sampling import load
 
     require_free(out)
-    generator = load(run)
+    generator = load(run).bearing(labels or ())
     if generator.step < generator.steps:
         error_console.print(f"note: {run} is trained to step {generator.step} of {generator.steps}")
     with new_folder(out) as folder, _progress() as tell:
@@ -225,6 +228,43 @@ def release(
         )
     out_console.print(f"report: {report}")
     out_console.print(f"{report.name} draws real ECGs: it is the keeper's. All that SHA256SUMS lists may be shared.")
+
+
+@app.command()
+def evaluate(
+    train: Annotated[
+        Path, typer.Option(help="Folder of the ECGs that the generator learned from.", show_default=False)
+    ],
+    holdout: Annotated[
+        Path, typer.Option(help="Folder of ECGs of other people, never learned from.", show_default=False)
+    ],
+    synthetic: Annotated[Path, typer.Option(help="Folder of what it made.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="Folder to make.", show_default=False)],
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Few records, nothing that takes training; a first look.")
+    ] = False,
+    drop_copies: Annotated[
+        bool, typer.Option("--drop-copies", help="Leave copies of real ECGs out, and list the rest.")
+    ] = False,
+    seed: Seed = 0,
+) -> None:
+    """Is it real enough, is it useful, whom does it betray: the evidence on any synthetic ECGs."""
+    from ecgveil.evaluating import evaluate_folders
+
+    with _progress() as tell:
+        report = evaluate_folders(
+            train,
+            holdout,
+            synthetic,
+            out,
+            seed=seed,
+            quick=quick,
+            drop_copies=drop_copies,
+            tell=lambda part, done, total: tell(part, done, total, {}),
+        )
+    out_console.print(
+        f"report: {report} (it draws real ECGs: it is the keeper's, and so is copies.csv)", soft_wrap=True
+    )
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ecgveil.ecg import ECGSet, concat
+from ecgveil.errors import RecordError
 from ecgveil.formats import Finding
 from ecgveil.formats.wfdb import OURS
 from ecgveil.recipe import Recipe
@@ -68,8 +69,11 @@ def take_in(
             n_samples=data.n_samples,
             resample=resample,
             reduce=data.reduce,
+            allow=() if data.units == "mV" else ("wrong_unit",),
             progress=progress,
         )
+        if ecgs.units != data.units:
+            raise RecordError(f"{folder}: the records are in {ecgs.units}, recipe {recipe.name} takes {data.units}")
         if len(folders) > 1:
             ecgs, found = _without_copies(ecgs, found, seen, place)
             ecgs = _placed(ecgs, {finding.patient_id for finding in found}, place)

@@ -18,13 +18,14 @@ from ecgveil.formats.wfdb_write import count_clipped, write, write_records_file
 from ecgveil.intake import Intake
 from ecgveil.leads import LEADS_8
 from ecgveil.recipe import Recipe, load_recipe
-from ecgveil.report import About, write_report
+from ecgveil.report import COPIES, About, write_figures, write_report
 from ecgveil.sampling import Run, load
 from ecgveil.split import split
 from ecgveil.training.fit import fit
 
 NOTICE = "synthetic; not for clinical use; expert review pending"
 KEEPERS_REPORT, PUBLIC_REPORT = "report.html", "report-public.html"
+KEEPERS = (KEEPERS_REPORT, COPIES)  # what is not to be shared
 _EVALUATED = 1000  # synthetic ECGs that the evidence looks at
 _HEADER_NOTE = "synthetic ECG made by ecgveil; no recording of a person; not for clinical use"
 
@@ -111,6 +112,7 @@ def release(
                 pictures=pictures,
                 show_real=show_real,
             )
+        write_figures(building, evaluation)
         write_atomic(building / "manifest.json", json.dumps(_manifest(about, generator), indent=1) + "\n")
         write_atomic(building / "SHA256SUMS", _checksums(building))
     return out / KEEPERS_REPORT
@@ -229,14 +231,14 @@ def _manifest(about: About, generator: Run) -> dict[str, Any]:
         "records_read": {"kept": about.kept, "left_out": dict(about.left_out)},
         "notes": list(about.notes),
         "form": {"fs_hz": about.fs, "seconds": about.seconds, "units": "mV", "format": "WFDB 16, 1 uV per unit"},
-        "not_to_be_shared": [KEEPERS_REPORT],
+        "not_to_be_shared": list(KEEPERS),
     }
 
 
 def _checksums(folder: Path) -> str:
-    """`sha256sum` lines of all that may be shared: everything but the keeper's report."""
+    """`sha256sum` lines of all that may be shared: everything but what is the keeper's."""
     lines = []
     for file in sorted(folder.iterdir()):
-        if file.name not in (KEEPERS_REPORT, "SHA256SUMS"):
+        if file.name not in (*KEEPERS, "SHA256SUMS"):
             lines.append(f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.name}\n")
     return "".join(lines)

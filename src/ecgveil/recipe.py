@@ -24,6 +24,7 @@ from ecgveil.standardize import STANDARDIZERS
 from ecgveil.training.objectives import OBJECTIVES
 
 Share = Annotated[float, Field(ge=0, lt=1)]
+Label = Annotated[str, Field(min_length=1, max_length=200)]
 
 
 class DataSettings(Settings):
@@ -31,6 +32,10 @@ class DataSettings(Settings):
     fs: float = Field(ge=1, le=10_000, description="sampling rate the model works at, Hz")
     n_samples: int = Field(ge=16, le=1_000_000, description="length of a window, samples")
     reduce: bool = Field(False, description="lower a higher sampling rate without being asked to resample")
+    units: Literal["mV", "sd"] = Field(
+        "mV", description="of the signals; sd: each lead of each record over its own standard deviation"
+    )
+    labels: tuple[Label, ...] = Field((), description="labels to learn and to draw by; none: all ECGs alike")
 
 
 class EncoderSettings(Settings):
@@ -96,6 +101,8 @@ class Recipe(Settings):
         for lead in self.data.leads:
             if lead not in LEADS_12:
                 raise ValueError(f"data.leads: {_unknown('lead', lead, LEADS_12)}")
+        if len(set(self.data.labels)) < len(self.data.labels):
+            raise ValueError(f"data.labels names a label twice: {', '.join(self.data.labels)}")
         for value, kind, known in (
             (self.encoder.standardize, "encoder.standardize", STANDARDIZERS),
             (self.encoder.arrange, "encoder.arrange", ARRANGEMENTS),
@@ -118,6 +125,9 @@ class Recipe(Settings):
             raise ValueError(
                 f"model {self.model['architecture']} takes encoder.arrange = '{takes}', not '{self.encoder.arrange}'"
             )
+        if self.data.labels and not model.takes_conditions:
+            able = " and ".join(name for name, each in MODELS.items() if each.takes_conditions)
+            raise ValueError(f"model {self.model['architecture']} takes no data.labels; {able} do")
         if self.data.n_samples % model.multiple:
             raise ValueError(f"data.n_samples is {self.data.n_samples}; the model needs a multiple of {model.multiple}")
 

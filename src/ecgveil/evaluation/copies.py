@@ -56,7 +56,7 @@ _EXPECTED_BEYOND = 0.003
 _LOWEST_LIMIT, _USUAL_LIMIT, _HIGHEST_LIMIT = 15.0, 17.0, 30.0
 _CALIBRATION_ECGS = 500
 
-Progress = Callable[[int, int], None]
+Progress = Callable[[int, int], object]
 
 
 @dataclass(frozen=True, eq=False)

@@ -20,7 +20,7 @@ from scipy.stats import fisher_exact
 from ecgveil.errors import EvaluationError
 from ecgveil.evaluation.features import draw_rows
 from ecgveil.evaluation.fidelity import AMPLITUDE_LEADS, BEYOND, DRAWS, WITHIN
-from ecgveil.evaluation.metric import LEAST_N, TOO_FEW, Better, Metric
+from ecgveil.evaluation.metric import LEAST_N, TOO_FEW, Better, Metric, p_of_excess
 from ecgveil.evaluation.privacy import clopper_pearson
 
 INTERVALS = ("p_duration_ms", "pr_interval_ms", "qrs_duration_ms", "qt_interval_ms")
@@ -219,7 +219,7 @@ def distribution_metrics(
     _check(sets, patient_id)
     for each in sets:
         _samples(train, each, least=1)
-    result = _compare(lambda real, other: [frechet(real, other), kernel_distance(real, other), *prdc(real, other, k)],
+    result = compare(lambda real, other: [frechet(real, other), kernel_distance(real, other), *prdc(real, other, k)],
                       sets, patient_id, 6, seed)  # fmt: skip
     metrics = [
         result.metric(0, f"frechet_{representation}", "lower"),
@@ -262,7 +262,7 @@ def clinical_metrics(
         )
         for table, scaled in zip(tables, scaled_features(tables), strict=True)
     )
-    result = _compare(_relations, rows, patient_id, 3, seed)
+    result = compare(_relations, rows, patient_id, 3, seed)
     names = ("measurement_correlation_error", "qt_rr_slope_difference", "qt_rr_r_difference")
     metrics = [result.metric(i, name, "lower") for i, name in enumerate(names)]
     normal = tuple((table["conclusion"] == "normal").to_numpy() for table in tables)
@@ -303,7 +303,7 @@ def _line(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
 
 
 @dataclass(frozen=True, eq=False)
-class _Result:
+class Result:
     """Figures of synthetic and of train against holdout, and what halves vary by.
 
     Parameters
@@ -331,16 +331,17 @@ class _Result:
         worse = 1 if better == "lower" else -1
         excess = worse * (value - floor + spread[:, 0] - spread[:, 1])
         verdict = BEYOND if np.percentile(excess, 2.5) > 0 else WITHIN
-        return Metric("fidelity", name, value, max(least, low), high, better, floor, self.n, verdict)
+        p = p_of_excess(worse * (value - floor), excess)
+        return Metric("fidelity", name, value, max(least, low), high, better, floor, self.n, verdict, p_value=p)
 
 
-def _compare(
+def compare(
     figures: Callable[[np.ndarray, np.ndarray], list[float]], sets: Sets, patient_id: Sets, count: int, seed: int
-) -> _Result:
+) -> Result:
     """`count` figures of (holdout, synthetic) and of (holdout, train), over draws of equally many patients."""
     n = _fewest(patient_id)
     if n < LEAST_N:
-        return _Result(n, np.full((2, count), np.nan), np.full((1, 2, count), np.nan))
+        return Result(n, np.full((2, count), np.nan), np.full((1, 2, count), np.nan))
     rng = np.random.default_rng([seed, 21])
     values, halves = np.empty((DRAWS, 2, count)), np.empty((DRAWS, HALVES, 2, count))
     for i in range(DRAWS):
@@ -352,7 +353,7 @@ def _compare(
             a, b, c = (rng.permutation(n)[: n // 2] for _ in range(3))
             halves[i, j] = figures(holdout[a], synthetic[b]), figures(holdout[a], train[c])
     varied = (halves - halves.mean(axis=1, keepdims=True)) * np.sqrt(HALVES / (HALVES - 1))
-    return _Result(n, values.mean(axis=0), varied.reshape(-1, 2, count))
+    return Result(n, values.mean(axis=0), varied.reshape(-1, 2, count))
 
 
 def _share_metric(name: str, sets: Sets, patient_id: Sets, seed: int) -> Metric:
@@ -370,7 +371,9 @@ def _share_metric(name: str, sets: Sets, patient_id: Sets, seed: int) -> Metric:
     better: Better = "target" if sought else "lower"
     target = holdout if sought else float("nan")
     of = "training records"
-    return Metric("fidelity", name, synthetic, *clopper_pearson(counts[0], n), better, train, n, verdict, of, target)
+    low, high = clopper_pearson(counts[0], n)
+    p /= 2 if sought else 1  # every p value is one-sided
+    return Metric("fidelity", name, synthetic, low, high, better, train, n, verdict, of, target, p)
 
 
 def _fewest(patient_id: Sets) -> int:

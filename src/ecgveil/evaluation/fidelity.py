@@ -6,15 +6,16 @@ distances upwards.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ecgveil.evaluation.features import Features, draw_rows
-from ecgveil.evaluation.metric import LEAST_N, TOO_FEW, Metric
+from ecgveil.evaluation.metric import LEAST_N, TOO_FEW, Metric, holm, p_of_excess
 
 AMPLITUDE_LEADS = ("I", "II", "V1", "V3", "V5")
 DRAWS, RESAMPLES = 20, 200
+LEVEL = 0.025  # probability that any of all fidelity figures is called worse where none is
 
 WITHIN = "as near to real ECGs as real ECGs are to each other"
 BEYOND = "further from real ECGs than real ECGs are from each other"
@@ -49,6 +50,19 @@ def fidelity_metrics(
         # limb leads computed from I and II on both sides: a figure that could not fail is none
         chosen = [figure for figure in chosen if figure.name != "limb_residual_median_uv"]
     return [_metric(figure, sets, draws, resamples, n) for figure in chosen]
+
+
+def judge(metrics: list[Metric]) -> list[Metric]:
+    """The same with the verdicts of the fidelity figures given together, so that one in 40 sets of real ECGs fails any.
+
+    Figures without a p value, and those with too few records, keep theirs.
+    """
+    open_ = [m.family == "fidelity" and np.isfinite(m.p_value) and m.verdict in (WITHIN, BEYOND) for m in metrics]
+    beyond = holm([m.p_value if judged else float("nan") for m, judged in zip(metrics, open_, strict=True)], LEVEL)
+    return [
+        replace(m, verdict=BEYOND if worse else WITHIN) if judged else m
+        for m, judged, worse in zip(metrics, open_, beyond, strict=True)
+    ]
 
 
 def figures(features: Features, in_mv: bool) -> list[Figure]:
@@ -143,7 +157,10 @@ def _metric(figure: Figure, sets: tuple[Features, ...], draws: list, resamples: 
     low, high = _interval(value, spread[:, 0])
     excess_low, _ = _interval(value - floor, spread[:, 0] - spread[:, 1])
     verdict = TOO_FEW if n < LEAST_N else BEYOND if excess_low > 0 else WITHIN
-    return Metric("fidelity", figure.name, float(value), max(0.0, low), high, "lower", float(floor), n, verdict)
+    p = p_of_excess(value - floor, spread[:, 0] - spread[:, 1])
+    return Metric(
+        "fidelity", figure.name, float(value), max(0.0, low), high, "lower", float(floor), n, verdict, p_value=p
+    )
 
 
 def _interval(value: float, spread: np.ndarray) -> tuple[float, float]:

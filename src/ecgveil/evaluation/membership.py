@@ -26,7 +26,7 @@ from ecgveil.errors import EvaluationError
 from ecgveil.evaluation.features import draw_rows
 from ecgveil.evaluation.intervals import auc, auc_interval, tpr_at_fpr
 from ecgveil.evaluation.metric import TOO_FEW, Metric
-from ecgveil.evaluation.privacy import BeatShapes, distances
+from ecgveil.evaluation.privacy import Apart, BeatShapes, all_distances, distances
 
 FPRS = (0.01, 0.001)
 COMPONENTS = 8  # of the beats, and of the measurements, on which densities are estimated
@@ -58,6 +58,7 @@ def membership_metrics(
     clinical: Clinical | None = None,
     critic: Scores | None = None,
     others: BeatShapes | None = None,
+    apart: Apart | None = None,
 ) -> list[Metric]:
     """How well each attack tells training patients from holdout patients.
 
@@ -72,6 +73,7 @@ def membership_metrics(
         occasion, or seconds of a recording that no training window covers; for both parts of the same kind, or the
         kind is what is told apart. One half of a record is not another recording where training saw the whole.
         Recordings of patients in neither part are left out.
+    apart : `privacy.all_distances` of the three sets, where they are known already
 
     Returns
     -------
@@ -95,7 +97,8 @@ def membership_metrics(
         asked = {"gan_leaks": True, "monte_carlo": True, "domias": True, "critic": critic, "linkage": others}
         return [metric for name, given in asked.items() if given is not None for metric in _not_computed(name)]
     members, non_members = (draw_rows(each.patient_id, n, rng, replace=False) for each in (train, holdout))
-    attacks = _record_attacks(train, holdout, synthetic, (members, non_members), clinical)
+    apart = apart or all_distances(train, holdout, synthetic)
+    attacks = _record_attacks(train, holdout, synthetic, (members, non_members), clinical, apart)
     if critic is not None:
         attacks["critic"] = (critic[0][train.rows[members]], critic[1][holdout.rows[non_members]])
     ceiling: Scores | None = None
@@ -255,11 +258,16 @@ def _record_attacks(
     synthetic: BeatShapes,
     rows: tuple[np.ndarray, np.ndarray],
     clinical: Clinical | None,
+    apart: Apart,
 ) -> dict[str, Scores]:
     """Scores of the attacks that see the tested records themselves, at `rows` of train and holdout."""
     n = len(rows[0])
     tested = np.concatenate([train.shapes[rows[0]], holdout.shapes[rows[1]]])
-    to_synthetic = distances(tested, synthetic.shapes)
+    to_synthetic = np.concatenate([apart.to_train[:, rows[0]].T, apart.to_holdout[:, rows[1]].T])
+    across = apart.holdout_to_train[np.ix_(rows[1], rows[0])]
+    among = np.block(
+        [[apart.in_train[np.ix_(rows[0], rows[0])], across.T], [across, apart.in_holdout[np.ix_(*rows[1:] * 2)]]]
+    )
     features = [_components(tested.reshape(2 * n, -1), synthetic.shapes.reshape(len(synthetic.rows), -1))]
     if clinical is not None:
         measured = [np.asarray(x, float) for x in clinical]
@@ -269,7 +277,7 @@ def _record_attacks(
     neighbours = max(1, round(len(synthetic.rows) / len(np.unique(train.patient_id))))
     of_tested, of_synthetic = (np.concatenate(each, axis=1) for each in zip(*features, strict=True))
     scores = {
-        "gan_leaks": gan_leaks(to_synthetic, _without_self(distances(tested, tested))),
+        "gan_leaks": gan_leaks(to_synthetic, _without_self(among)),
         "monte_carlo": monte_carlo(to_synthetic),
         "domias": density_ratio(of_tested, of_synthetic, neighbours),
     }

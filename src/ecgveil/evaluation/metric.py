@@ -4,6 +4,9 @@ from dataclasses import dataclass
 from math import isfinite, isnan
 from typing import Literal
 
+import numpy as np
+from scipy.stats import norm
+
 Better = Literal["lower", "higher", "target"]
 
 LEAST_N = 20  # below it no verdict is given
@@ -26,6 +29,7 @@ class Metric:
     verdict : in words
     floor_of : what stands in the synthetic ECGs' place in `floor`
     target : the value sought where `better` is 'target', otherwise NaN
+    p_value : how probable so bad a value is where nothing is wrong, one-sided; NaN where that is not tested
     """
 
     family: str
@@ -39,6 +43,36 @@ class Metric:
     verdict: str
     floor_of: str = "training records against holdout records"
     target: float = float("nan")
+    p_value: float = float("nan")
+
+
+def p_of_excess(excess: float, spread: np.ndarray) -> float:
+    """One-sided p of an excess over the floor whose values, drawn again, spread so (normal approximation).
+
+    >>> round(p_of_excess(1.96, np.array([-1.0, 1.0])), 3)
+    0.025
+    """
+    width = float(np.std(spread))
+    if not (isfinite(excess) and isfinite(width)):
+        return float("nan")
+    return float(norm.sf(excess / width)) if width > 0 else 0.5 * (excess <= 0)
+
+
+def holm(p_values: list[float], level: float) -> list[bool]:
+    """Which of several tests stay significant when any false alarm among them must be rarer than `level`.
+
+    Holm, Scand J Statist 6:65, 1979. NaN is no test.
+
+    >>> holm([0.01, 0.03, float("nan"), 0.02], 0.05)
+    [True, False, False, False]
+    """
+    tested = sorted((p, i) for i, p in enumerate(p_values) if isfinite(p))
+    found = [False] * len(p_values)
+    for k, (p, i) in enumerate(tested):
+        if p > level / (len(tested) - k):
+            break
+        found[i] = True
+    return found
 
 
 def number(value: float) -> float | None:

@@ -7,26 +7,30 @@ without a whole beat have no distance and are counted apart.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.ndimage import uniform_filter1d
-from scipy.stats import beta, fisher_exact
+from scipy.stats import beta, binom, fisher_exact
 
 from ecgveil.ecg import ECGSet
 from ecgveil.evaluation.features import draw_rows
-from ecgveil.evaluation.metric import LEAST_N, TOO_FEW, Metric
+from ecgveil.evaluation.metric import LEAST_N, TOO_FEW, Metric, holm, p_of_excess
 from ecgveil.measure.beats import median_beat
 
 BEFORE_MS, AFTER_MS, SHIFT_MS = 200, 400, 40
 RATE_HZ = 125
 DRAWS, PERMUTATIONS, PAIRS = 10, 1000, 10
+LEVEL = 0.025  # probability that any of the four figures accuses where there is nothing
+_ROWS = 512
 NAMES = ("closer_to_train_share", "nearest_is_train_share", "median_distance_to_train_uv", "near_copy_share")
 
 NO_EVIDENCE = "no evidence of copying in this test"
 CLOSER = "closer to training than chance"
 AS_FAR = "as far from training records as unseen real ECGs are"
-NEARER = "nearer to training records than unseen real ECGs are: copies, or averages"
+NEARER = "nearer to training records than unseen real ECGs are"
+AVERAGES = "near to training and to unseen real ECGs alike: typical beats, no copies"
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,24 @@ class Distances:
 
 
 @dataclass(frozen=True, eq=False)
+class Apart:
+    """Distances between the beat shapes of three sets, in uV or thousandths of another unit; made by `all_distances`.
+
+    Parameters
+    ----------
+    to_train, to_holdout : (n_synthetic, n_train), (n_synthetic, n_holdout)
+    holdout_to_train : (n_holdout, n_train)
+    in_train, in_holdout : (n_train, n_train), (n_holdout, n_holdout)
+    """
+
+    to_train: np.ndarray
+    to_holdout: np.ndarray
+    holdout_to_train: np.ndarray
+    in_train: np.ndarray
+    in_holdout: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
 class BeatShapes:
     """Median beats at about 125 Hz, with room for the shifts, of the records that have one.
 
@@ -85,10 +107,30 @@ def beat_shapes(ecgs: ECGSet, peaks: list[np.ndarray]) -> BeatShapes:
     return BeatShapes(1000 * smooth[..., ::step], np.flatnonzero(valid), people, int((~valid).sum()))
 
 
+def all_distances(
+    train: BeatShapes, holdout: BeatShapes, synthetic: BeatShapes, progress: Callable[[int, int], object] | None = None
+) -> Apart:
+    """The distances that `privacy_metrics` and the attacks on membership look at."""
+    pairs = [(synthetic, train), (synthetic, holdout), (holdout, train), (train, train), (holdout, holdout)]
+    total, done, found = sum(len(one.rows) * len(other.rows) for one, other in pairs), 0, []
+    for one, other in pairs:
+        found.append(distances(one.shapes, other.shapes))
+        done += len(one.rows) * len(other.rows)
+        if progress:
+            progress(done, total)
+    return Apart(*found)
+
+
 def privacy_metrics(
-    train: BeatShapes, holdout: BeatShapes, synthetic: BeatShapes, *, seed: int
+    train: BeatShapes, holdout: BeatShapes, synthetic: BeatShapes, *, seed: int, apart: Apart | None = None
 ) -> tuple[list[Metric], Distances | None]:
     """Distance of each synthetic ECG to its nearest training and nearest holdout record.
+
+    Parameters
+    ----------
+    train, holdout, synthetic : from `beat_shapes`
+    seed : for the draws
+    apart : `all_distances` of the three, where they are known already
 
     Returns
     -------
@@ -98,11 +140,10 @@ def privacy_metrics(
     """
     if not (len(train.rows) and len(holdout.rows) and len(synthetic.rows)):
         return [_not_computed(name) for name in NAMES], None
-    to_train = distances(synthetic.shapes, train.shapes)
-    to_holdout = distances(synthetic.shapes, holdout.shapes)
-    among_real = distances(holdout.shapes, train.shapes)
+    apart = apart or all_distances(train, holdout, synthetic)
+    to_train, to_holdout, among_real = apart.to_train, apart.to_holdout, apart.holdout_to_train
     draws, all_draws = _reference_draws(train.patient_id, holdout.patient_id, np.random.default_rng([seed, 2]))
-    floor = _real_share(distances(train.shapes, train.shapes), among_real, draws, train.patient_id)
+    floor = _real_share(apart.in_train, among_real, draws, train.patient_id)
     shares = [
         _share_metric(NAMES[0], to_train, to_holdout, draws, floor, np.random.default_rng([seed, 3])),
         _share_metric(NAMES[1], to_train, to_holdout, all_draws, float("nan"), np.random.default_rng([seed, 4])),
@@ -116,7 +157,19 @@ def privacy_metrics(
         no_beat=(train.no_beat, holdout.no_beat, synthetic.no_beat),
         pairs=_nearest_pairs(to_train, synthetic.rows, train.rows),
     )
-    return [*shares, *_distance_metrics(to_train.min(axis=1), among_real.min(axis=1), seed)], found
+    return _judged([*shares, *_distance_metrics(to_train.min(axis=1), among_real.min(axis=1), seed)]), found
+
+
+def _judged(metrics: list[Metric]) -> list[Metric]:
+    """Verdicts of the four figures together (`metric.holm`), so that an innocent set is rarely accused by any."""
+    accused = holm([metric.p_value for metric in metrics], LEVEL)
+    copied = any(accused[:2])  # only who is nearer to training than to holdout has copied
+    shares, distances = {True: CLOSER, False: NO_EVIDENCE}, {True: NEARER if copied else AVERAGES, False: AS_FAR}
+    verdicts = [shares[found] for found in accused[:2]] + [distances[found] for found in accused[2:]]
+    return [
+        metric if metric.verdict == TOO_FEW else replace(metric, verdict=verdict)
+        for metric, verdict in zip(metrics, verdicts, strict=True)
+    ]
 
 
 def _nearest_pairs(to_train: np.ndarray, synthetic_rows: np.ndarray, train_rows: np.ndarray) -> list[Pair]:
@@ -135,15 +188,21 @@ def distances(one: np.ndarray, other: np.ndarray) -> np.ndarray:
 
 
 def _squared(fixed: np.ndarray, shifted: np.ndarray) -> np.ndarray:
+    if len(fixed) > _ROWS:  # so that what is between does not grow with both sets
+        return np.concatenate([_squared(fixed[i : i + _ROWS], shifted) for i in range(0, len(fixed), _ROWS)])
     width = fixed.shape[-1]
     most = round(width * SHIFT_MS / (BEFORE_MS + AFTER_MS + 2 * SHIFT_MS))
     inner = width - 2 * most
-    a = fixed[:, :, most : most + inner].reshape(len(fixed), -1)
+    a = fixed[:, :, most : most + inner].reshape(len(fixed), fixed.shape[1] * inner)
     a_size = (a**2).sum(axis=1)[:, None]
     best = np.full((len(fixed), len(shifted)), np.inf)
     for shift in range(2 * most + 1):
-        b = shifted[:, :, shift : shift + inner].reshape(len(shifted), -1)
-        np.minimum(best, a_size + (b**2).sum(axis=1) - 2 * a @ b.T, out=best)
+        b = shifted[:, :, shift : shift + inner].reshape(len(shifted), a.shape[1])
+        apart = a @ b.T
+        apart *= -2
+        apart += a_size
+        apart += np.einsum("nd,nd->n", b, b)
+        np.minimum(best, apart, out=best)
     return np.maximum(best, 0) / a.shape[1]
 
 
@@ -200,9 +259,10 @@ def _share_metric(
     low, high = clopper_pearson(round(value * counted), counted) if counted else (nan, nan)
     p = min(1.0, 2 * float(np.median([p for _, _, p in results])))
     n = min(counted, n_train, n_holdout)
-    verdict = TOO_FEW if n < LEAST_N else CLOSER if low > chance and p < 0.05 else NO_EVIDENCE
+    p = max(p, float(binom.sf(round(value * counted) - 1, counted, chance))) if counted else 1.0
+    verdict = TOO_FEW if n < LEAST_N else ""
     of = "unused training records in the place of synthetic ones"
-    return Metric("privacy", name, value, low, high, "target", floor, n, verdict, of, chance)
+    return Metric("privacy", name, value, low, high, "target", floor, n, verdict, of, chance, p)
 
 
 def _closer(to_train: np.ndarray, to_holdout: np.ndarray, rng: np.random.Generator) -> tuple[float, int, float]:
@@ -246,10 +306,16 @@ def _distance_metrics(to_train: np.ndarray, holdout_to_train: np.ndarray, seed: 
     p_near = fisher_exact([[near, n - near], [near_holdout, n_holdout - near_holdout]], alternative="greater").pvalue
     n_both = min(n, n_holdout)
     small = n_both < LEAST_N
-    verdicts = [TOO_FEW if small else NEARER if nearer else AS_FAR for nearer in (high < floor, p_near < 0.025)]
+    floors = np.median(rng.choice(holdout_to_train, (1000, n_holdout)), axis=1)
+    p_middle = p_of_excess(floor - middle, floors - resampled)
+    verdict = TOO_FEW if small else ""
     of = "holdout records against training records"
     near_floor = near_holdout / n_holdout
     return [
-        Metric("privacy", NAMES[2], middle, float(low), float(high), "higher", floor, n_both, verdicts[0], of),
-        Metric("privacy", NAMES[3], near / n, near_low, near_high, "lower", near_floor, n_both, verdicts[1], of),
+        Metric(
+            "privacy", NAMES[2], middle, float(low), float(high), "higher", floor, n_both, verdict, of, p_value=p_middle
+        ),
+        Metric(
+            "privacy", NAMES[3], near / n, near_low, near_high, "lower", near_floor, n_both, verdict, of, p_value=p_near
+        ),
     ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from ecgveil.leads import LEADS_8, LEADS_12
 REASONS = {
     "unreadable": "its header or a signal file is missing, damaged, or belongs to another record",
     "too_short": "it is shorter than what is asked for",
+    "low_rate": "its sampling rate is lower than what is asked for",
     "wrong_unit": "its unit does not convert to mV",
     "missing_lead": "a lead that is asked for is not there",
     "nan": "it has samples that are no numbers",
@@ -64,6 +65,7 @@ def scan(
     *,
     leads: tuple[str, ...] = LEADS_8,
     allow: Sequence[str] = (),
+    names: Collection[str] | None = None,
     progress: Progress | None = None,
 ) -> Iterator[tuple[Finding, Record | None]]:
     """Read a folder one record at a time; no record stops the scan.
@@ -73,6 +75,7 @@ def scan(
     folder : a folder of WFDB records, at any depth
     leads : the leads that must be usable
     allow : codes of `REASONS` that do not exclude a record
+    names : records to read, of those that `record_names` gives; None for all
     progress : called with (done, total) after each record
 
     Yields
@@ -89,7 +92,7 @@ def scan(
     if unknown:
         raise RecordError(f"'{min(unknown)}' cannot be allowed; what can be is {', '.join(list(REASONS)[1:])}")
     folder = Path(folder)
-    names = _names(folder)
+    names = [name for name in record_names(folder) if names is None or name in names]
     facts = tables(folder, names)
     seen: dict[bytes, str] = {}
     for done, name in enumerate(names, start=1):
@@ -163,7 +166,9 @@ def summary(findings: Sequence[Finding]) -> dict[str, object]:
     }
 
 
-def _names(folder: Path) -> list[str]:
+def record_names(folder: str | Path) -> list[str]:
+    """Names of the records of a folder; RecordError where it is no folder, or holds none."""
+    folder = Path(folder)
     if not folder.exists():
         raise RecordError(f"{folder}: there is no such folder; check the path")
     if not folder.is_dir():

@@ -3,7 +3,8 @@
 Only a vocabulary enters a Record (class names, codes, coded names, the values of `labels.csv`): no free text, no dates.
 
 Sources: header comments of PTB (grouped as Piacentino et al. 2021, Table 1), of the PhysioNet/CinC Challenges 2020 and
-2021 (SNOMED CT codes) and of the Lobachevsky database; `ptbxl_database.csv`; and `labels.csv`, which wins over all.
+2021 (SNOMED CT codes), of the Lobachevsky database and of ecgveil's own; `ptbxl_database.csv`; and `labels.csv`, which
+wins over all.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import resources
 from pathlib import Path, PurePosixPath
+from urllib.parse import quote, unquote
 
 from ecgveil.errors import RecordError
 from ecgveil.formats.record import Record
@@ -56,6 +58,8 @@ _LUDB_TERMS = re.compile(
     r"|I{1,3} degree AV|STEMI:|Ischemia:|Scar formation:)[^\d]{0,60}$"
 )
 _KEY = re.compile(r"<?([A-Za-z][A-Za-z ]*?)>?\s*:\s*(.*)$")
+_PLAIN = " ,:()'+*/&<>=!?@[]"  # beside letters, digits and _.-~; other characters are written as in an address
+_OWN_KEY = "Record labels"  # a key that no other source is known to use: what follows it must be a vocabulary
 _SEX = {"m": "male", "male": "male", "f": "female", "female": "female"}
 
 
@@ -126,7 +130,9 @@ def from_comments(name: str, comments: Sequence[str]) -> Facts:
     pairs = [match.groups() for match in map(_KEY.match, comments) if match]
     said = {key.lower(): value.strip() for key, value in reversed(pairs)}  # the first of a repeated key wins
     labels: tuple[str, ...] = ()
-    if "reason for admission" in said:
+    if _OWN_KEY.lower() in said:
+        labels = tuple(unquote(part) for part in said[_OWN_KEY.lower()].split("; ") if part)
+    elif "reason for admission" in said:
         labels = (ptb_class(said["reason for admission"]),)
     elif "dx" in said:
         codes = re.findall(r"\d{5,18}", said["dx"])
@@ -135,6 +141,15 @@ def from_comments(name: str, comments: Sequence[str]) -> Facts:
         labels = _ludb_labels(comments)
     patient = next((part for part in PurePosixPath(name).parts[:-1] if re.fullmatch(r"patient\d+", part)), "")
     return Facts(patient, labels, _age(said.get("age", "")), _SEX.get(said.get("sex", "").lower(), ""))
+
+
+def labels_comment(labels: Sequence[str]) -> str:
+    """Labels as a header's comment, in ASCII; `from_comments` gives them back.
+
+    >>> labels_comment(["MI", "Atrial fibrillation"])
+    'Record labels: MI; Atrial fibrillation'
+    """
+    return f"{_OWN_KEY}: {'; '.join(quote(label, safe=_PLAIN) for label in labels)}"
 
 
 def _ludb_labels(comments: Sequence[str]) -> tuple[str, ...]:

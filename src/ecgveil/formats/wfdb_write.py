@@ -1,5 +1,7 @@
 """ECGSet -> WFDB records in format 16 at 1 uV per unit, the form every release and every simulated clinic takes.
 
+ECGs in `sd` (each lead over its own standard deviation) are written at 0.001 sd per unit, and their headers say `sd`.
+
 Written here rather than with the wfdb package because that takes many times as long a record. Format after the WFDB
 Applications Guide, header(5) and signal(5).
 """
@@ -13,11 +15,13 @@ import numpy as np
 from ecgveil.ecg import ECGSet
 from ecgveil.errors import RecordError
 from ecgveil.files import make_folder, write_atomic, write_together
+from ecgveil.formats.labels import labels_comment
 from ecgveil.leads import DERIVED, LEADS_8, LEADS_12
 
 UNITS_PER_MV = 1000  # so that one unit is 1 uV
 LIMIT = 32767  # units; -32768 is WFDB's mark of a missing sample
 
+_UNITS = ("mV", "sd")
 _SAFE_NAME = re.compile(r"[A-Za-z0-9_-]+")
 
 
@@ -61,12 +65,14 @@ def count_clipped(signal: np.ndarray) -> np.ndarray:
 def write(ecgs: ECGSet, folder: str | Path, *, comments: Sequence[str] = ()) -> list[Path]:
     """Write each record as `<record_name>.dat` and `.hea`; a file is there whole or not at all.
 
+    A record's labels stand in its header, from where `read` takes them.
+
     Values beyond +-32.767 mV are clipped; the record's header then says so, for each lead, in a comment
     ('clipped to +-32.767 mV: 12 values of V2'), and `count_clipped` tells beforehand.
 
     Parameters
     ----------
-    ecgs : in mV, with any leads and sampling rate
+    ecgs : in mV or sd, with any leads and sampling rate
     folder : made if it is not there; a record of the same name in it is replaced
     comments : lines for every header, ASCII
 
@@ -77,13 +83,13 @@ def write(ecgs: ECGSet, folder: str | Path, *, comments: Sequence[str] = ()) -> 
     Raises
     ------
     RecordError
-        A record name is no safe file name, the unit is not mV, or a comment cannot stand in a header.
+        A record name is no safe file name, the unit is neither mV nor sd, or a comment cannot stand in a header.
     RunError
         The folder cannot be written, or the disk is full.
     """
     folder = Path(folder)
-    if ecgs.units != "mV":
-        raise RecordError(f"units are {ecgs.units!r}; WFDB records are written in mV, convert the set first")
+    if ecgs.units not in _UNITS:
+        raise RecordError(f"units are {ecgs.units!r}; WFDB records are written in mV (or sd), convert the set first")
     for name in ecgs.record_name:
         _check_name(name)
     for comment in comments:
@@ -127,13 +133,15 @@ def _write_record(ecgs: ECGSet, row: int, folder: Path, comments: Sequence[str])
     clipped = np.count_nonzero(np.abs(exact) > LIMIT, axis=1)
     if clipped.any():
         parts = (f"{n} values of {lead}" for n, lead in zip(clipped, ecgs.leads, strict=True) if n)
-        comments = [*comments, f"clipped to +-32.767 mV: {', '.join(parts)}"]
+        comments = [*comments, f"clipped to +-32.767 {ecgs.units}: {', '.join(parts)}"]
+    if ecgs.labels[row]:
+        comments = [*comments, labels_comment(ecgs.labels[row])]
     lines = [f"{name} {len(ecgs.leads)} {_decimal(ecgs.fs)} {ecgs.n_samples}"]
     # The checksum is the sum of all samples in 16-bit arithmetic.
     checksums = digital.sum(axis=1, dtype=np.int64).astype(np.int16)
     for lead, samples, checksum in zip(ecgs.leads, digital, checksums, strict=True):
         first = samples[0] if samples.size else 0
-        lines.append(f"{name}.dat 16 {UNITS_PER_MV}(0)/mV 16 0 {first} {checksum} 0 {lead}")
+        lines.append(f"{name}.dat 16 {UNITS_PER_MV}(0)/{ecgs.units} 16 0 {first} {checksum} 0 {lead}")
     lines += [f"# {comment}" for comment in comments]
     header = "".join(f"{line}\n" for line in lines).encode("ascii")
     write_together(folder, {f"{name}.dat": digital.T.tobytes(), f"{name}.hea": header})

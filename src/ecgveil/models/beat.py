@@ -2,7 +2,8 @@
 
 A rhythm draws the R times, so that every sample knows the time since the last and to the next beat. A style, shared by
 all beats of a record, modulates a few pointwise layers that turn those clocks into leads: a heart whose beats agree
-with each other by construction, in few weights. The critic sees crops at two scales.
+with each other by construction, in few weights. The critic sees crops at two scales. A condition joins the style, tells
+the rhythm, and meets the critic as a projection at its heads (Miyato and Koyama 2018).
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ class BeatSettings(Settings):
     width: int = Field(64, ge=8, le=512, description="channels of the generator")
     layers: int = Field(3, ge=1, le=8, description="modulated pointwise layers")
     latent: int = Field(64, ge=4, le=512, description="size of the style noise")
+    style_gain: float = Field(0.3, gt=0, le=10, description="scale of the initial effect of the style on the layers")
     jitter: float = Field(0.1, ge=0, le=1, description="scale of the beat-to-beat variation")
     critic_width: int = Field(32, ge=8, le=512, description="channels of the critic's first layer")
     crop_s: float = Field(5.0, ge=0.2, le=3600, description="length of the critic's random crop, s")
@@ -97,7 +99,9 @@ class Generator(nn.Module):
         self.max_beats = int((self.seconds + 7) * 4)  # R times a record, padded: 240 bpm and some seconds around it
         self.clocks = Clocks(self.n_samples, context.fs)
         width = settings.width
-        style_in = settings.latent + len(STATISTICS)
+        # As wide as the noise of the style: a few labels beside it would hardly be heard.
+        self.condition = nn.Linear(context.n_conditions, settings.latent) if context.n_conditions else None
+        style_in = settings.latent * (2 if self.condition else 1) + len(STATISTICS)
         self.style = nn.Sequential(
             nn.Linear(style_in, 2 * width), nn.LeakyReLU(0.2), nn.Linear(2 * width, 2 * width), nn.LeakyReLU(0.2)
         )
@@ -112,14 +116,14 @@ class Generator(nn.Module):
         self.noise_to_leads = nn.Conv1d(2 * len(_RATES), self.n_leads, 1, bias=False)
         nn.init.normal_(self.noise_to_leads.weight, std=0.05)
         for linear in [*self.modulation, self.lead_gain, self.noise_gain]:
-            nn.init.normal_(linear.weight, std=0.3 / (2 * width) ** 0.5)
+            nn.init.normal_(linear.weight, std=settings.style_gain / (2 * width) ** 0.5)
             nn.init.zeros_(linear.bias)
         smooth = torch.tensor([0.25, 0.5, 0.25])
         self.register_buffer("fir", smooth.expand(self.n_leads, 1, 3).clone(), persistent=False)
 
-    def draw(self, rng: np.random.Generator) -> Noise:
+    def draw(self, rng: np.random.Generator, condition: np.ndarray | None = None) -> Noise:
         """The noise of one sample."""
-        times, statistics = self.rhythm.draw(rng, self.seconds)
+        times, statistics = self.rhythm.draw(rng, self.seconds, condition)
         times = times[: self.max_beats]
         padding = times[-1] + 1.0 + np.arange(self.max_beats - times.size)
         noise = {
@@ -130,10 +134,13 @@ class Generator(nn.Module):
         }
         for rate in _RATES:
             noise[f"noise_{rate}"] = rng.standard_normal((2, -(-self.n_samples // rate)))
-        return noise
+        return noise if condition is None else {**noise, "condition": condition}
 
     def forward(self, noise: dict[str, Tensor]) -> Tensor:
-        w = self.style(torch.cat([noise["z"], noise["statistics"]], dim=1))  # (B, 2 width)
+        style = [noise["z"], noise["statistics"]]
+        if self.condition is not None:
+            style.append(self.condition(noise["condition"]))
+        w = self.style(torch.cat(style, dim=1))  # (B, 2 width)
         grains = [
             F.interpolate(noise[f"noise_{rate}"], size=self.n_samples, mode="linear", align_corners=False)
             for rate in _RATES
@@ -151,7 +158,7 @@ class Generator(nn.Module):
 class _Tower(nn.Module):
     """Strided convolutions with a head for each patch and one for the whole, (B, C, T) -> (B, patches + 1)."""
 
-    def __init__(self, channels: int, width: int, strides: tuple[int, ...]):
+    def __init__(self, channels: int, width: int, strides: tuple[int, ...], n_conditions: int):
         super().__init__()
         sizes = [channels, *(min(width * 2**i, 4 * width) for i in range(len(strides)))]
         self.convs = nn.ModuleList(
@@ -160,15 +167,22 @@ class _Tower(nn.Module):
         )
         self.patch = nn.Conv1d(sizes[-1], 1, 3, padding=1)
         self.whole = nn.Sequential(nn.Linear(2 * sizes[-1] + 1, 64), nn.LeakyReLU(0.2), nn.Linear(64, 1))
+        if n_conditions:  # what a patch, and the whole, should look like under each label
+            self.patch_label = nn.Linear(n_conditions, sizes[-1])
+            self.whole_label = nn.Linear(n_conditions, 64)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, condition: Tensor | None) -> Tensor:
         for conv in self.convs:
             x = F.leaky_relu(conv(x), 0.2)  # (B, size, T / stride)
         mean, spread = x.mean(dim=2), (x.var(dim=2) + 1e-6).sqrt()
         # Minibatch standard deviation (Karras 2018): a batch of one mode gives itself away.
         variety = (mean.var(dim=0) + 1e-6).sqrt().mean().expand(x.shape[0], 1)
-        whole = self.whole(torch.cat([mean, spread, variety], dim=1))
-        return torch.cat([self.patch(x).flatten(1), whole * x.shape[2] ** 0.5], dim=1)
+        hidden = self.whole[:2](torch.cat([mean, spread, variety], dim=1))
+        patch, whole = self.patch(x).squeeze(1), self.whole[2](hidden)  # (B, T), (B, 1)
+        if condition is not None:
+            patch = patch + torch.einsum("bc,bct->bt", self.patch_label(condition), x) / x.shape[1] ** 0.5
+            whole = whole + (self.whole_label(condition) * hidden).sum(dim=1, keepdim=True) / hidden.shape[1] ** 0.5
+        return torch.cat([patch, whole * x.shape[2] ** 0.5], dim=1)
 
 
 class Critic(nn.Module):
@@ -178,9 +192,10 @@ class Critic(nn.Module):
         super().__init__()
         channels, n_samples = context.shape
         self.crop = min(n_samples, max(64, int(settings.crop_s * context.fs)))
-        self.fine = _Tower(channels, settings.critic_width, (2, 4, 4, 2))
-        self.coarse = _Tower(channels, settings.critic_width, (4, 4, 2))
+        self.fine = _Tower(channels, settings.critic_width, (2, 4, 4, 2), context.n_conditions)
+        self.coarse = _Tower(channels, settings.critic_width, (4, 4, 2), context.n_conditions)
 
-    def forward(self, x: Tensor, rng: torch.Generator) -> Tensor:
+    def forward(self, x: Tensor, rng: torch.Generator, condition: Tensor | None = None) -> Tensor:
         start = int(torch.randint(0, x.shape[2] - self.crop + 1, (1,), generator=rng))
-        return torch.cat([self.fine(x[:, :, start : start + self.crop]), self.coarse(F.avg_pool1d(x, 4))], dim=1)
+        crop = x[:, :, start : start + self.crop]
+        return torch.cat([self.fine(crop, condition), self.coarse(F.avg_pool1d(x, 4), condition)], dim=1)

@@ -1,9 +1,13 @@
 """What training asks of a model: a `Settings` class, a `Generator` and a `Critic`, tensors in, tensors out.
 
-- `Generator(settings, context)`: `.draw(rng)` gives the noise of one sample as a dict of arrays, so that a sample
-  depends on its own random stream alone; `.forward(noise)` takes those dicts stacked and returns (B, *context.shape).
-- `Critic(settings, context)`: `.forward(x, rng)` takes (B, *context.shape) and gives scores (B, any number); whatever
-  it draws (crops, phase shuffle) comes from `rng`.
+- `Generator(settings, context)`: `.draw(rng, condition)` gives the noise of one sample as a dict of arrays, so that a
+  sample depends on its own random stream alone; `.forward(noise)` takes those dicts stacked and returns
+  (B, *context.shape).
+- `Critic(settings, context)`: `.forward(x, rng, condition)` takes (B, *context.shape) and gives scores (B, any number);
+  whatever it draws (crops, phase shuffle) comes from `rng`.
+
+A condition has `context.n_conditions` values (see `conditions`), for the critic (B, n_conditions). Where that is 0 it
+is None, as it always is for a model that takes none.
 
 A new architecture is one file with these three names, one line in `models.MODELS`, and one recipe.
 """
@@ -18,7 +22,7 @@ import torch
 from pydantic import BaseModel, ConfigDict
 
 if TYPE_CHECKING:
-    from ecgveil.models.rhythm import Rhythm
+    from ecgveil.models.rhythm import LabelledRhythm, Rhythm
 
 Noise = dict[str, np.ndarray]
 
@@ -31,11 +35,15 @@ class Settings(BaseModel):
 
 @dataclass(frozen=True)
 class Context:
-    """What a model must know of its data: tensor shape of one sample, fs in Hz, and the rhythm if one was fitted."""
+    """What a model must know of its data.
+
+    Tensor shape of one sample, fs in Hz, the rhythm if one was fitted, and the number of labels in a condition.
+    """
 
     shape: tuple[int, ...]
     fs: float
-    rhythm: Rhythm | None = None
+    rhythm: Rhythm | LabelledRhythm | None = None
+    n_conditions: int = 0
 
 
 def stack(noises: list[Noise], device: torch.device | str = "cpu") -> dict[str, torch.Tensor]:

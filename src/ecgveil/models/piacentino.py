@@ -41,7 +41,7 @@ class Generator(nn.Module):
             layers += [nn.BatchNorm2d(b), nn.ReLU()] if large else [nn.Tanh()]
         self.net = nn.Sequential(*layers)
 
-    def draw(self, rng: np.random.Generator) -> Noise:
+    def draw(self, rng: np.random.Generator, condition: np.ndarray | None = None) -> Noise:
         return {"z": rng.standard_normal(self.latent)}
 
     def forward(self, noise: dict[str, Tensor]) -> Tensor:
@@ -60,5 +60,5 @@ class Critic(nn.Module):
             side = _halved(side)
         self.net = nn.Sequential(*layers, nn.Flatten(), nn.Linear(settings.widths[-1] * side**2, 1))
 
-    def forward(self, x: Tensor, rng: torch.Generator) -> Tensor:
+    def forward(self, x: Tensor, rng: torch.Generator, condition: Tensor | None = None) -> Tensor:
         return self.net(x)

@@ -2,7 +2,7 @@
 
 Six downsampling blocks, six upsampling blocks with bypasses, seven critic layers with phase shuffle (P2, Methods).
 Channel widths follow the sizes of the weights its authors published; the critic's, which has over 200 million weights
-there, is a setting.
+there, is a setting. A condition, which the publication has none of, enters both as constant channels beside the signal.
 """
 
 from __future__ import annotations
@@ -26,6 +26,13 @@ class Pulse2PulseSettings(Settings):
     width: int = Field(50, ge=5, le=500, description="base width of the generator; 50 is the published one")
     critic_width: int = Field(16, ge=1, le=200, description="base width of the critic; 50 is the published one")
     phase_shuffle: int = Field(2, ge=0, le=50, description="largest random shift between critic layers, samples")
+
+
+def with_condition(x: Tensor, condition: Tensor | None) -> Tensor:
+    """(B, C, T) with a constant channel for each label: (B, C + k, T)."""
+    if condition is None:
+        return x
+    return torch.cat([x, condition[:, :, None].expand(-1, -1, x.shape[2])], dim=1)
 
 
 def upsampled_conv(x: Tensor, conv: nn.Module, factor: int) -> Tensor:
@@ -57,7 +64,7 @@ class Generator(nn.Module):
         widths = [channels, *(max(1, round(settings.width * share)) for share in _SHARES)]
         self.down = nn.ModuleList(
             nn.Conv1d(a, b, _KERNEL, stride=stride, padding=_KERNEL // 2)
-            for a, b, stride in zip(widths[:-1], widths[1:], _STRIDES, strict=True)
+            for a, b, stride in zip([channels + context.n_conditions, *widths[1:-1]], widths[1:], _STRIDES, strict=True)
         )
         # Upwards the same widths in reverse; each block but the first sees its bypass beside its input.
         ups = list(zip(widths[:0:-1], widths[-2::-1], strict=True))
@@ -65,11 +72,12 @@ class Generator(nn.Module):
             nn.Conv1d(a * (1 if i == 0 else 2), b, _KERNEL, padding=_KERNEL // 2) for i, (a, b) in enumerate(ups)
         )
 
-    def draw(self, rng: np.random.Generator) -> Noise:
-        return {"z": rng.random(self.shape, dtype=np.float32) * 2 - 1}
+    def draw(self, rng: np.random.Generator, condition: np.ndarray | None = None) -> Noise:
+        noise = {"z": rng.random(self.shape, dtype=np.float32) * 2 - 1}
+        return noise if condition is None else {**noise, "condition": condition}
 
     def forward(self, noise: dict[str, Tensor]) -> Tensor:
-        x = noise["z"]
+        x = with_condition(noise["z"], noise.get("condition"))
         bypasses: list[Tensor] = []
         for conv in self.down:
             x = F.leaky_relu(conv(x), 0.2)
@@ -100,7 +108,7 @@ class Critic(nn.Module):
     def __init__(self, settings: Pulse2PulseSettings, context: Context):
         super().__init__()
         channels, n_samples = context.shape
-        widths = [channels, *(settings.critic_width * share for share in _CRITIC_SHARES)]
+        widths = [channels + context.n_conditions, *(settings.critic_width * share for share in _CRITIC_SHARES)]
         self.reach = settings.phase_shuffle
         self.convs = nn.ModuleList(
             nn.Conv1d(a, b, _KERNEL, stride=stride, padding=_KERNEL // 2)
@@ -110,7 +118,8 @@ class Critic(nn.Module):
             n_samples = -(-n_samples // stride)
         self.score = nn.Linear(widths[-1] * n_samples, 1)
 
-    def forward(self, x: Tensor, rng: torch.Generator) -> Tensor:
+    def forward(self, x: Tensor, rng: torch.Generator, condition: Tensor | None = None) -> Tensor:
+        x = with_condition(x, condition)
         for i, conv in enumerate(self.convs):
             x = F.leaky_relu(conv(x), 0.2)
             if i < len(self.convs) - 1:  # "each layer is followed by" a shuffle; the last feeds the score

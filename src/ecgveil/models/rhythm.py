@@ -2,7 +2,8 @@
 
 Each record is summed up by four numbers (its rhythm statistics); a Gaussian mixture is fitted to them over the
 population, with so few components, each of so many records, that no component is one patient's own numbers. Drawing
-goes the other way: statistics from the mixture, then R times from the statistics.
+goes the other way: statistics from the mixture, then R times from the statistics. Where labels are learned, records
+are parted by the label they bear that tells most of the rhythm, and each part large enough has a mixture of its own.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from ecgveil.errors import RecordError
 STATISTICS = ("log mean RR in s", "log RMSSD in s", "log SD of 5-beat mean RR in s", "share of premature beats")
 _RECORDS_A_COMPONENT = 25
 _MAX_COMPONENTS = 4
+_RECORDS_A_PART = 2 * _RECORDS_A_COMPONENT
 _FLOOR_S = 0.004  # variations below one sample of 250 Hz are not resolved
 _RR_RANGE_S = (0.25, 3.0)
 _PREMATURE = 0.85  # a beat is premature when its RR is below this share of the record's median
@@ -59,13 +61,10 @@ class Rhythm:
         RecordError
             Fewer than 5 records have a rhythm that can be read.
         """
-        found = [row for rr in rr_intervals if (row := rhythm_statistics(rr)) is not None]
-        if len(found) < 5:
-            raise RecordError(
-                f"a heart rhythm could be read from {len(found)} of {len(rr_intervals)} training records; "
-                "5 are needed: use longer windows or records with visible beats"
-            )
-        table = np.array(found)
+        return cls._of(_table(rr_intervals)[0], seed)
+
+    @classmethod
+    def _of(cls, table: np.ndarray, seed: int) -> Rhythm:
         k = int(np.clip(len(table) // _RECORDS_A_COMPONENT, 1, _MAX_COMPONENTS))
         mixture = GaussianMixture(k, reg_covar=1e-3, random_state=seed, n_init=3).fit(table)
         # Bounds keep draws physiological; percentiles, so that no bound is one patient's own extreme.
@@ -74,8 +73,13 @@ class Rhythm:
         )
         return cls(*(each.tolist() for each in (mixture.weights_, mixture.means_, mixture.covariances_, bounds)))
 
-    def draw(self, rng: np.random.Generator, seconds: float) -> tuple[np.ndarray, np.ndarray]:
-        """One rhythm: R times in s from about -3 to `seconds` + 3, and the statistics drawn, (4,)."""
+    def draw(
+        self, rng: np.random.Generator, seconds: float, condition: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """One rhythm: R times in s from about -3 to `seconds` + 3, and the statistics drawn, (4,).
+
+        `condition` changes nothing here; it does in a `LabelledRhythm`.
+        """
         k = rng.choice(len(self.weights), p=np.array(self.weights) / np.sum(self.weights))
         low, high = np.array(self.bounds)
         drawn = np.clip(rng.multivariate_normal(self.means[k], self.covariances[k]), low, high)
@@ -100,3 +104,71 @@ class Rhythm:
 
     def to_json(self) -> dict:
         return asdict(self)
+
+
+@dataclass(frozen=True)
+class LabelledRhythm:
+    """Rhythms under conditions.
+
+    Parameters
+    ----------
+    whole : of all records
+    order : labels, by number, that which tells most of the rhythm first, (k,)
+    parts : of the records whose first label in `order` is this one, (k,), and last of those that bear none; None where
+        these are too few for a density of their own
+    """
+
+    whole: Rhythm
+    order: list[int]
+    parts: list[Rhythm | None]
+
+    @classmethod
+    def fit(cls, rr_intervals: list[np.ndarray], conditions: np.ndarray, seed: int) -> LabelledRhythm:
+        """Fit on the RR intervals in s and the condition, (n, k), of each training record; errors as `Rhythm.fit`."""
+        table, rows = _table(rr_intervals)
+        borne = conditions[rows] > 0.5  # (n, k)
+        spread = table.std(axis=0) + 1e-3
+        tells = [
+            np.linalg.norm((table[mine].mean(axis=0) - table.mean(axis=0)) / spread)
+            if mine.sum() >= _RECORDS_A_PART
+            else 0.0
+            for mine in borne.T
+        ]
+        order = [int(label) for label in np.argsort(-np.array(tells), kind="stable")]
+        part_of = np.array([cls._part(order, each) for each in borne])
+        parts = [table[part_of == part] for part in range(len(order) + 1)]
+        return cls(
+            Rhythm._of(table, seed),
+            order,
+            [Rhythm._of(each, seed) if len(each) >= _RECORDS_A_PART else None for each in parts],
+        )
+
+    @staticmethod
+    def _part(order: list[int], condition: np.ndarray) -> int:
+        return next((place for place, label in enumerate(order) if condition[label]), len(order))
+
+    def draw(
+        self, rng: np.random.Generator, seconds: float, condition: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """One rhythm of somebody with this condition, (k,); see `Rhythm.draw`."""
+        part = None if condition is None else self.parts[self._part(self.order, condition)]
+        return (part or self.whole).draw(rng, seconds)
+
+    def to_json(self) -> dict:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: dict) -> LabelledRhythm:
+        parts = [part and Rhythm(**part) for part in data["parts"]]
+        return cls(Rhythm(**data["whole"]), data["order"], parts)
+
+
+def _table(rr_intervals: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Statistics of the records whose rhythm can be read, (n, 4), and their rows, (n,)."""
+    found = {i: row for i, rr in enumerate(rr_intervals) if (row := rhythm_statistics(rr)) is not None}
+    if len(found) < 5:
+        raise RecordError(
+            f"a heart rhythm could be read from {len(found)} of {len(rr_intervals)} training records; "
+            "5 are needed: use longer windows or records with visible beats"
+        )
+    return np.array(list(found.values())), np.array(list(found))

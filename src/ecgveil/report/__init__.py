@@ -16,11 +16,15 @@ from markupsafe import Markup
 from ecgveil import paper
 from ecgveil.ecg import ECGSet
 from ecgveil.evaluation import Evaluation, Metric
+from ecgveil.evaluation.fidelity import BEYOND
 from ecgveil.evaluation.metric import number, text
 from ecgveil.files import write_atomic
-from ecgveil.report import clinical, clinical_figures, fiducials, figures, words
+from ecgveil.report import answers, clinical, clinical_figures, evidence, fiducials, figures, intervals, words
+from ecgveil.report.meanings import meaning
 
-__all__ = ["About", "metrics_json", "write_report"]
+__all__ = ["COPIES", "FIGURES", "About", "metrics_json", "write_figures", "write_report"]
+
+FIGURES, COPIES = "evaluation.json", "copies.csv"
 
 SHOWN = 3  # ECGs of each kind
 MOST_PICTURES = 6
@@ -69,7 +73,7 @@ def write_report(
     pictures: Sequence[tuple[int, bytes]] = (),
     show_real: bool = True,
 ) -> None:
-    """Write one self-contained HTML page, and `evaluation.json` beside it.
+    """Write one self-contained HTML page.
 
     Parameters
     ----------
@@ -87,6 +91,7 @@ def write_report(
     page = _template().render(
         about=about,
         show_real=show_real,
+        answers=answers.answers(evaluation),
         findings=[*words.findings(evaluation), *words.clinical(evaluation, public=not show_real)],
         not_shown=words.not_shown(evaluation),
         sheets=_sheets(train, synthetic, chosen, show_real),
@@ -105,12 +110,23 @@ def write_report(
         pairs=Markup(
             figures.closest_pairs(train, synthetic, evaluation.distances) if evaluation.distances and show_real else ""
         ),
-        rows=[_row(metric) for metric in evaluation.metrics],
+        told_apart=_told_apart(evaluation, holdout, synthetic, public=not show_real),
+        rules=evidence.rules(evaluation, public=not show_real),
+        usefulness=Markup(evidence.usefulness(evaluation)),
+        classes=evidence.classes(evaluation),
+        families=_families(evaluation.metrics),
+        seconds=evaluation.seconds,
         real_colour=paper.REAL_COLOUR,
         synthetic_colour=paper.SYNTHETIC_COLOUR,
     )
     write_atomic(path, page)
-    write_atomic(path.with_name("evaluation.json"), metrics_json(evaluation.metrics))
+
+
+def write_figures(folder: Path, evaluation: Evaluation) -> None:
+    """Write `evaluation.json`, every figure, and `copies.csv`, which names real records and is the keeper's."""
+    write_atomic(folder / FIGURES, metrics_json(evaluation.metrics))
+    if evaluation.copies is not None:
+        write_atomic(folder / COPIES, evaluation.copies.to_csv(index=False, float_format="%.4g"))
 
 
 def metrics_json(metrics: Sequence[Metric]) -> str:
@@ -159,6 +175,15 @@ def _clinical(
     }
 
 
+def _told_apart(evaluation: Evaluation, holdout: ECGSet, synthetic: ECGSet, *, public: bool) -> dict[str, object]:
+    """The classifier's scores, and the ECGs it was surest about on paper."""
+    sheets = []
+    for name, row, p in evidence.surest(evaluation, public=public):
+        title = f"{name.capitalize()} ECG {row}, held for synthetic with p = {p:.3f}"
+        sheets.append(_sheet(synthetic if name == "synthetic" else holdout, row, title, synthetic=name == "synthetic"))
+    return {"scores": Markup(evidence.scores(evaluation, public=public)), "sheets": sheets}
+
+
 def _sheets(train: ECGSet, synthetic: ECGSet, chosen: list[tuple[int, int]], show_real: bool) -> list[dict]:
     sheets = []
     for real, made in chosen:
@@ -180,6 +205,16 @@ def _spread(pictures: Sequence[tuple[int, bytes]]) -> list[tuple[int, bytes]]:
     return [pictures[round(i)] for i in np.linspace(0, len(pictures) - 1, MOST_PICTURES)]
 
 
+def _families(metrics: Sequence[Metric]) -> list[tuple[str, list[dict]]]:
+    """(title, rows) of the table of all figures."""
+    titles = {"fidelity": "Likeness", "utility": "Use", "privacy": "Privacy"}
+    return [
+        (title, rows)
+        for family, title in titles.items()
+        if (rows := [_row(metric) for metric in metrics if metric.family == family])
+    ]
+
+
 def _row(metric: Metric) -> dict[str, str]:
     aim = f"target {text(metric.target)}" if metric.better == "target" else metric.better
     return {
@@ -193,6 +228,9 @@ def _row(metric: Metric) -> dict[str, str]:
         "floor_of": metric.floor_of,
         "n": str(metric.n),
         "verdict": metric.verdict,
+        "good": {True: "", False: "bad"}[metric.verdict not in (*answers.ACCUSING, BEYOND)],
+        "picture": Markup(intervals.picture(metric)),
+        "meaning": meaning(metric),
     }
 
 

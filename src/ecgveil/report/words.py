@@ -32,6 +32,22 @@ NAMES = {
     "qt_rr_r_difference": "correlation of QT with RR",
     "normal_share": "share called normal",
     "measuring_failure_share": "share that could not be measured",
+    "c2st_auc": "a classifier tells synthetic from real: AUC",
+    "psd_mmd": "power spectra of single ECGs: kernel distance",
+    "qrs_variation_ks": "variation of the QRS from beat to beat",
+    "t_variation_ks": "variation of ST and T from beat to beat",
+    "record_repeats_share": "share that nearly repeats another synthetic ECG",
+    "rules_valid_share": "share of the rules of real ECGs that hold",
+    "rules_error_increase": "how much more often those rules are wrong",
+    "rules_broken": "rules surely broken",
+    "copies_share": "share flagged as copies of real ECGs",
+    "tstr_auroc": "learned from synthetic, tried on real ECGs: macro AUROC",
+    "trts_auroc": "learned from real, tried on synthetic ECGs: macro AUROC",
+    "rarest_class_gain_auroc": "gain for the rarest class from adding synthetic ECGs: AUROC",
+    "canary_exposure_mean_bits": "planted ECGs: mean exposure, bits",
+    "canary_exposure_highest_bits": "planted ECGs: highest exposure, bits",
+    "canary_first_share": "planted ECGs: share known better than any not planted",
+    "canary_epsilon_lower": "planted ECGs: epsilon is at least",
 }
 ATTACKS = {
     "gan_leaks": "nearest synthetic ECG",
@@ -57,13 +73,13 @@ NOT_JUDGED = (
     "P, PR, QRS and QT, axes and clinical statements stand side by side below, measured by ecgveil alone; they are "
     "judged together, not one by one."
 )
-NOT_SHOWN = (
-    "Other attacks may do better than those tried: nobody has used the network's weights, nor another recording of a "
-    "training patient.",
-    "A few copies among many would hardly move these shares; the nearest pairs are the place to look for them.",
-    "Usefulness has not been tested: no classifier has been trained on these ECGs and tested on real ones.",
-    "No cardiologist has reviewed them. Expert review is pending.",
+NO_EXPERT = "No cardiologist has reviewed them. Expert review is pending."
+NO_WEIGHTS = "Nobody has tried to recognise training patients by the network's weights (nor are they released)."
+NO_LINKAGE = "Nobody has tried to recognise training patients by another recording of theirs."
+NO_USE = (
+    "Usefulness has not been tested: no classifier of diagnoses learned from these ECGs and was tried on real ones."
 )
+OTHER_ATTACKS = "Attacks that nobody has thought of yet may do better than those tried."
 
 
 def full_name(metric: Metric) -> str:
@@ -77,6 +93,8 @@ def full_name(metric: Metric) -> str:
             attack, _, rate = metric.name.removeprefix("membership_").partition("_tpr_at_fpr_")
             figure = f": share found at {100 * float(rate):g} % false alarms"
         return f"who was in training, by {ATTACKS.get(attack, attack)}{figure or ': AUC'}"
+    if metric.name.endswith("_encoder"):
+        return f"learned representation: {metric.name.removesuffix('_encoder')}"
     return NAMES.get(metric.name, metric.name.replace("_", " "))
 
 
@@ -101,7 +119,17 @@ def not_shown(evaluation: Evaluation) -> list[str]:
     smallest = min(len(each) for each in (evaluation.train, evaluation.holdout, evaluation.synthetic))
     few = [f"The smallest set compared holds {smallest} ECGs: only coarse differences would be seen."]
     intervals = NOT_JUDGED if "qt_interval_ms" in evaluation.synthetic.table else NOT_MEASURED
-    return [*(few if smallest < 100 else []), intervals, *NOT_SHOWN]
+    names = {metric.name for metric in evaluation.metrics}
+    open_ = [
+        sentence
+        for name, sentence in (
+            ("tstr_auroc", NO_USE),
+            ("membership_critic_auc", NO_WEIGHTS),
+            ("membership_linkage_auc", NO_LINKAGE),
+        )
+        if name not in names
+    ]
+    return [*(few if smallest < 100 else []), intervals, *open_, OTHER_ATTACKS, NO_EXPERT]
 
 
 def clinical(evaluation: Evaluation, *, public: bool = False) -> list[str]:

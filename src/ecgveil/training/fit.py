@@ -23,9 +23,10 @@ from ecgveil.errors import ConfigError, RecordError, RunError
 from ecgveil.files import require_free
 from ecgveil.measure.beats import r_peaks
 from ecgveil.models import MODELS
+from ecgveil.models.conditions import Conditions
 from ecgveil.models.contract import Context
 from ecgveil.models.draw import draw
-from ecgveil.models.rhythm import Rhythm
+from ecgveil.models.rhythm import LabelledRhythm, Rhythm
 from ecgveil.recipe import Recipe, load_recipe
 from ecgveil.split import split
 from ecgveil.training.loop import Players, train
@@ -41,6 +42,7 @@ def fit(
     *,
     seed: int = 0,
     resume: bool = False,
+    use_all: bool = False,
     on_start: Callable[[int, int], None] = lambda step, total: None,
     on_log: Callable[[dict[str, Any]], None] = lambda row: None,
 ) -> RunFolder:
@@ -53,6 +55,7 @@ def fit(
     out : run folder to make
     seed : of the split, the initial weights and every draw of training
     resume : continue the run in `out` if there is one
+    use_all : train on all these ECGs, because what is held out lies elsewhere
     on_start : called once with (first step, all steps)
     on_log : called with each row of metrics
 
@@ -74,35 +77,24 @@ def fit(
     if exists and not resume:
         _refuse(out)
     _check_form(ecgs, recipe)
-    train_part = split(ecgs, seed=seed).train
-    fingerprint = _fingerprint(train_part)
+    train_part = ecgs if use_all else split(ecgs, seed=seed).train
+    fingerprint = _fingerprint(train_part, recipe.data.labels)
     if exists:
         folder = _resumed(out, recipe, seed, fingerprint)
-        players = Players(recipe, context(folder.recipe, folder.encoder, folder.rhythm), seed)
+        players = Players(recipe, folder.context, seed)
         with folder.locked():
             state, step = folder.load_state()
         players.load(state)
     else:
-        encoder = Encoder.fit(
-            train_part, recipe.encoder.standardize, recipe.encoder.arrange, **recipe.encoder_settings()
-        )
-        rhythm = _fit_rhythm(train_part, seed) if MODELS[recipe.model["architecture"]].needs_rhythm else None
-        players, step = Players(recipe, context(recipe, encoder, rhythm), seed), 0
-        folder = RunFolder.create(
-            out,
-            recipe=recipe,
-            encoder=encoder,
-            rhythm=rhythm,
-            provenance=_provenance(ecgs, train_part, encoder, seed, fingerprint),
-            state=players.state(),
-            weights=players.average.state_dict(),
-        )
+        folder, players = _begun(out, recipe, ecgs, train_part, seed, fingerprint)
+        step = 0
     windows, _ = folder.encoder.encode(train_part)
     on_start(step, recipe.n_steps(len(windows)))
     with folder.locked(), _asked_to_stop() as stop:
         train(
             players,
             windows,
+            conditions=folder.conditions.encode(train_part.labels) if folder.conditions else None,
             recipe=recipe,
             seed=seed,
             folder=folder,
@@ -114,10 +106,6 @@ def fit(
     return folder
 
 
-def context(recipe: Recipe, encoder: Encoder, rhythm: Rhythm | None) -> Context:
-    return Context(encoder.shape, recipe.data.fs, rhythm)
-
-
 def _refuse(out: Path) -> None:
     if (out / "recipe.toml").is_file():
         raise RunError(f"{out} already holds a run; pass --resume to continue it, or choose another folder")
@@ -127,12 +115,36 @@ def _refuse(out: Path) -> None:
 def _check_form(ecgs: ECGSet, recipe: Recipe) -> None:
     data = recipe.data
     found = (ecgs.leads, ecgs.fs, ecgs.n_samples, ecgs.units)
-    if found != (data.leads, data.fs, data.n_samples, "mV"):
+    if found != (data.leads, data.fs, data.n_samples, data.units):
         raise RecordError(
-            f"recipe {recipe.name} takes {data.n_samples} samples of {', '.join(data.leads)} at {data.fs:g} Hz in mV, "
-            f"these ECGs have {ecgs.n_samples} of {', '.join(ecgs.leads)} at {ecgs.fs:g} Hz in {ecgs.units}; "
-            f"read them with read(folder, leads=..., fs=..., n_samples=...)"
+            f"recipe {recipe.name} takes {data.n_samples} samples of {', '.join(data.leads)} at {data.fs:g} Hz in "
+            f"{data.units}, these ECGs have {ecgs.n_samples} of {', '.join(ecgs.leads)} at {ecgs.fs:g} Hz in "
+            f"{ecgs.units}; read them with read(folder, leads=..., fs=..., n_samples=...)"
         )
+
+
+def _begun(
+    out: Path, recipe: Recipe, ecgs: ECGSet, train_part: ECGSet, seed: int, fingerprint: str
+) -> tuple[RunFolder, Players]:
+    """A new run at step 0: what is fitted on the training part, and untrained players."""
+    encoder = Encoder.fit(train_part, recipe.encoder.standardize, recipe.encoder.arrange, **recipe.encoder_settings())
+    labels = recipe.data.labels
+    conditions = Conditions.fit(train_part.labels, train_part.patient_id, labels) if labels else None
+    rhythm = None
+    if MODELS[recipe.model["architecture"]].needs_rhythm:
+        rhythm = _fit_rhythm(train_part, conditions, seed)
+    players = Players(recipe, Context(encoder.shape, recipe.data.fs, rhythm, len(labels)), seed)
+    folder = RunFolder.create(
+        out,
+        recipe=recipe,
+        encoder=encoder,
+        rhythm=rhythm,
+        conditions=conditions,
+        provenance=_provenance(ecgs, train_part, encoder, seed, fingerprint),
+        state=players.state(),
+        weights=players.average.state_dict(),
+    )
+    return folder, players
 
 
 def _resumed(out: Path, recipe: Recipe, seed: int, fingerprint: str) -> RunFolder:
@@ -163,15 +175,20 @@ def _flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def _fit_rhythm(train_part: ECGSet, seed: int) -> Rhythm:
-    return Rhythm.fit([np.diff(peaks) / train_part.fs for peaks in r_peaks(train_part)], seed)
+def _fit_rhythm(train_part: ECGSet, conditions: Conditions | None, seed: int) -> Rhythm | LabelledRhythm:
+    intervals = [np.diff(peaks) / train_part.fs for peaks in r_peaks(train_part)]
+    if conditions is None:
+        return Rhythm.fit(intervals, seed)
+    return LabelledRhythm.fit(intervals, conditions.encode(train_part.labels), seed)
 
 
-def _fingerprint(ecgs: ECGSet) -> str:
-    """A digest of the training windows: resuming on other data must not pass unnoticed."""
+def _fingerprint(ecgs: ECGSet, labels: tuple[str, ...]) -> str:
+    """A digest of the training windows, and of what is learned of their labels: resuming on others must be noticed."""
     digest = hashlib.sha256()
     digest.update(repr((ecgs.signal.shape, ecgs.leads, ecgs.fs)).encode())
     digest.update(np.ascontiguousarray(ecgs.signal).tobytes())
+    if labels:
+        digest.update(repr([[label for label in labels if label in borne] for borne in ecgs.labels]).encode())
     return digest.hexdigest()
 
 
@@ -195,8 +212,10 @@ def _provenance(ecgs: ECGSet, train_part: ECGSet, encoder: Encoder, seed: int, f
 
 def _picture(folder: RunFolder, generator: nn.Module, seed: int, step: int) -> None:
     """The same noise at every step, so that the strip shows training and not luck."""
-    signal = folder.encoder.decode(draw(generator, seed, 0, _PICTURED))
-    ecgs = ECGSet(signal, folder.recipe.data.fs, folder.encoder.leads, tuple(f"sample {k}" for k in range(_PICTURED)))
+    signal = folder.encoder.decode(draw(generator, seed, 0, _PICTURED, folder.conditions))
+    data = folder.recipe.data
+    names = tuple(f"sample {k}" for k in range(_PICTURED))
+    ecgs = ECGSet(signal, data.fs, folder.encoder.leads, names, units=data.units)
     figure = paper.draw_strips(ecgs, range(_PICTURED), title=f"step {step}", synthetic=True)
     folder.save_picture(step, paper.to_png(figure))
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -68,10 +70,28 @@ class Players:
             optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
 
 
+@dataclass(frozen=True)
+class _Data:
+    """Training windows (n, ...), and their conditions (n, k) if there are any."""
+
+    windows: Tensor
+    conditions: np.ndarray | None
+
+    def condition(self, row: int) -> np.ndarray | None:
+        return None if self.conditions is None else self.conditions[row]
+
+    def judge(self, critic: nn.Module, rows: np.ndarray, device: torch.device) -> Callable[..., Tensor]:
+        """The critic, told the conditions of these rows."""
+        if self.conditions is None:
+            return critic
+        return partial(critic, condition=torch.from_numpy(self.conditions[rows]).to(device))
+
+
 def train(
     players: Players,
     windows: np.ndarray,
     *,
+    conditions: np.ndarray | None = None,
     recipe: Recipe,
     seed: int,
     folder: RunFolder,
@@ -85,6 +105,7 @@ def train(
     Parameters
     ----------
     windows : encoded training windows, float32 (n, ...)
+    conditions : of each window, float32 (n, k); None where no labels are learned
     on_log : called with each row of metrics, after it was written
     on_picture : called with (step, averaged generator) where a picture is due
     stop : asked after each step
@@ -94,7 +115,7 @@ def train(
     fabric = Fabric(devices=1)
     for module in (players.generator, players.critic, players.average):
         module.to(fabric.device)
-    data = torch.from_numpy(windows)
+    data = _Data(torch.from_numpy(windows), conditions)
     log_every, pictures = max(1, total // 500), _picture_steps(total, t.pictures)
     if start == 0 and 0 in pictures:
         on_picture(0, players.average)
@@ -119,30 +140,36 @@ def train(
 
 
 def _step(
-    players: Players, data: Tensor, recipe: Recipe, seed: int, step: int, total: int, fabric: Fabric
+    players: Players, data: _Data, recipe: Recipe, seed: int, step: int, total: int, fabric: Fabric
 ) -> dict[str, float]:
-    """One generator update, after its critic updates; step counts from 0."""
+    """One generator update, after its critic updates; step counts from 0.
+
+    Each synthetic window is made for the condition of the real one in its place, and the critic judges both under it:
+    what the pair differs in is then not what the labels explain.
+    """
     t, objective = recipe.training, OBJECTIVES[recipe.training.objective]
     generator, critic = players.generator, players.critic
     rng = torch.Generator().manual_seed(int(stream(seed, TORCH, step).integers(2**63)))
     draws = stream(seed, NOISE, step)
     _set_rate(players.optimizers, t.learning_rate, t.decay, step / total)
 
-    def fake() -> Tensor:
-        return generator(stack([generator.draw(draws) for _ in range(t.batch)], fabric.device))
+    def fake(rows: np.ndarray) -> Tensor:
+        return generator(stack([generator.draw(draws, data.condition(row)) for row in rows], fabric.device))
 
     def seen(x: Tensor) -> Tensor:
         return _augment(x, t.augment_gain, t.augment_noise, rng)
 
     for update in range(t.critic_steps):
         number = step * t.critic_steps + update
-        real = data[_batch_rows(seed, number, t.batch, len(data))].to(fabric.device)
+        rows = _batch_rows(seed, number, t.batch, len(data.windows))
+        real = data.windows[rows].to(fabric.device)
+        judge = data.judge(critic, rows, fabric.device)
         with torch.no_grad():
-            made = fake()
-        loss_critic = objective.critic_loss(critic, seen(real), seen(made), rng, t, number)
+            made = fake(rows)
+        loss_critic = objective.critic_loss(judge, seen(real), seen(made), rng, t, number)
         _update(players.optimizers[1], loss_critic, fabric)
     critic.requires_grad_(False)
-    loss_generator = objective.generator_loss(critic, seen(real), seen(fake()), rng)
+    loss_generator = objective.generator_loss(judge, seen(real), seen(fake(rows)), rng)
     _update(players.optimizers[0], loss_generator, fabric)
     critic.requires_grad_(True)
     _average(players.average, generator, min(t.ema, (step + 1) / (step + 10)))

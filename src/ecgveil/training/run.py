@@ -2,7 +2,7 @@
 
 recipe.toml          settings as resolved
 encoder.json         the fitted encoder
-population.json      the fitted rhythm, where the model has one
+population.json      the fitted rhythm, where the model has one, and the conditions, where labels are learned
 weights.safetensors  the generator that is sampled
 state.safetensors    both players, averages and optimizers: the full state to resume from
 metrics.jsonl        one line for each logged step
@@ -25,7 +25,9 @@ import torch
 from ecgveil.encoder import Encoder
 from ecgveil.errors import ConfigError, RunError
 from ecgveil.files import disk_errors, new_folder, write_atomic
-from ecgveil.models.rhythm import Rhythm
+from ecgveil.models.conditions import Conditions
+from ecgveil.models.contract import Context
+from ecgveil.models.rhythm import LabelledRhythm, Rhythm
 from ecgveil.recipe import Recipe, load_recipe
 from ecgveil.training.tensors import load_tensors, read_facts, save_tensors
 
@@ -54,8 +56,12 @@ class RunFolder:
             raise RunError(f"{error}; the run is damaged: fit again into another folder") from error
         self.encoder = Encoder.from_json(self._json("encoder.json"))
         self.provenance: dict[str, Any] = self._json("provenance.json")
-        rhythm = self._json("population.json")["rhythm"]
-        self.rhythm: Rhythm | None = Rhythm(**rhythm) if rhythm else None
+        population = self._json("population.json")
+        conditions, rhythm = population.get("conditions"), population["rhythm"]
+        self.conditions: Conditions | None = Conditions(**conditions) if conditions else None
+        self.rhythm: Rhythm | LabelledRhythm | None = None
+        if rhythm:
+            self.rhythm = LabelledRhythm.from_json(rhythm) if conditions else Rhythm(**rhythm)
 
     @classmethod
     def create(
@@ -64,7 +70,8 @@ class RunFolder:
         *,
         recipe: Recipe,
         encoder: Encoder,
-        rhythm: Rhythm | None,
+        rhythm: Rhythm | LabelledRhythm | None,
+        conditions: Conditions | None = None,
         provenance: dict[str, Any],
         state: dict[str, torch.Tensor],
         weights: dict[str, torch.Tensor],
@@ -75,6 +82,8 @@ class RunFolder:
             write_atomic(folder / "recipe.toml", recipe.to_toml())
             write_atomic(folder / "encoder.json", json.dumps(encoder.to_json(), indent=1))
             population = {"rhythm": rhythm.to_json() if rhythm else None}
+            if conditions:
+                population["conditions"] = conditions.to_json()
             write_atomic(folder / "population.json", json.dumps(population, indent=1))
             write_atomic(folder / "provenance.json", json.dumps(provenance, indent=1))
             write_atomic(folder / "metrics.jsonl", "")
@@ -82,6 +91,12 @@ class RunFolder:
             save_tensors(folder / "state.safetensors", state, step=0, seal=seal)
             save_tensors(folder / "weights.safetensors", weights, step=0, seal=seal)
         return cls(path)
+
+    @property
+    def context(self) -> Context:
+        """What the run's model must know of its data."""
+        data = self.recipe.data
+        return Context(self.encoder.shape, data.fs, self.rhythm, len(data.labels))
 
     @contextmanager
     def locked(self) -> Iterator[None]:

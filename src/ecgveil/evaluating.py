@@ -1,0 +1,220 @@
+"""Three folders of records -> evaluation.json, copies.csv and report.html: the evidence on anybody's synthetic ECGs."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import platform
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ecgveil.ecg import ECGSet
+from ecgveil.errors import ConfigError, EvaluationError
+from ecgveil.evaluation import QUICK, evaluate
+from ecgveil.files import new_folder, require_free, write_atomic
+from ecgveil.formats import REASONS
+from ecgveil.formats.inspect import record_names
+from ecgveil.formats.wfdb import OURS
+from ecgveil.leads import DERIVED, LEADS_8, LEADS_12
+from ecgveil.report import About, write_figures, write_report
+from ecgveil.store import Form, Stored, first_form, read_stored
+
+PARTS = ("train", "holdout", "synthetic")
+REPORT = "report.html"
+# A flaw of a synthetic ECG is no reason to look away from it; that of a real ECG is one, as it is in training.
+_READABLE = ("unreadable", "missing_lead", "nan", "too_short", "low_rate")
+ALLOWED = {
+    "train": ("wrong_unit",),
+    "holdout": ("wrong_unit",),
+    "synthetic": tuple(code for code in REASONS if code not in _READABLE),
+}
+
+Tell = Callable[[str, int, int], object]
+
+
+def evaluate_folders(
+    train: str | Path,
+    holdout: str | Path,
+    synthetic: str | Path,
+    out: str | Path,
+    *,
+    seed: int = 0,
+    quick: bool = False,
+    drop_copies: bool = False,
+    tell: Tell = lambda part, done, total: None,
+) -> Path:
+    """Evaluate the ECGs of a folder, whoever made them.
+
+    All are brought to one form: the leads that the three have in common, the lowest sampling rate and the shortest
+    length of their first records. Signals are kept on disk meanwhile, below `out`.
+
+    Parameters
+    ----------
+    train, holdout, synthetic : folders of WFDB records
+    out : folder to make, with `report.html`, `evaluation.json`, `copies.csv`; it appears whole or not at all
+    seed : of every draw
+    quick : read a few hundred records only, and leave out what takes training
+    drop_copies : leave synthetic ECGs that were flagged as copies out of the figures, and name the rest in `RECORDS`
+    tell : called with (part, done, total)
+
+    Returns
+    -------
+    Path
+        Of the report, which draws real ECGs: it is the keeper's.
+
+    Raises
+    ------
+    ConfigError, RecordError, EvaluationError, RunError
+        With the folder and the remedy; what was there before is untouched.
+    """
+    out = Path(out)
+    folders = dict(zip(PARTS, map(Path, (train, holdout, synthetic)), strict=True))
+    _require_apart(folders, out)
+    form = _common_form(folders)
+    with new_folder(out) as building:
+        stored = {name: _read(name, folders[name], building, form, quick, seed, tell) for name in PARTS}
+        sets, notes = _different_people(stored)
+        evaluation = evaluate(
+            sets["train"],
+            sets["holdout"],
+            sets["synthetic"],
+            seed=seed,
+            quick=quick,
+            drop_copies=drop_copies,
+            tell=tell,
+        )
+        about = _about(stored, sets, seed, [*_reading_notes(stored, form), *notes, *evaluation.notes])
+        tell("report", 0, 1)
+        write_report(
+            building / REPORT,
+            train=sets["train"],
+            holdout=sets["holdout"],
+            synthetic=sets["synthetic"],
+            evaluation=evaluation,
+            about=about,
+        )
+        write_figures(building, evaluation)
+        if drop_copies and evaluation.copies is not None:
+            write_atomic(building / "RECORDS-without-copies", _without_copies(evaluation.copies))
+        for name in PARTS:
+            (building / f"{name}.signals").unlink()
+        tell("report", 1, 1)
+    return out / REPORT
+
+
+def _require_apart(folders: dict[str, Path], out: Path) -> None:
+    require_free(out)
+    for name, folder in folders.items():
+        if folder.resolve() in (out.resolve(), *out.resolve().parents):
+            raise ConfigError(f"--out {out} lies in --{name} {folder}, among the records; choose another place")
+    for one, other in combinations(PARTS, 2):
+        if folders[one].resolve() == folders[other].resolve():
+            raise ConfigError(f"--{one} and --{other} are the same folder, {folders[one]}; each set needs its own")
+
+
+def _common_form(folders: dict[str, Path]) -> Form:
+    """Leads of all, the lowest rate and the shortest length, by the first record of each that can be used."""
+    forms = {name: first_form(folder, allow=ALLOWED[name]) for name, folder in folders.items()}
+    common = tuple(lead for lead in LEADS_12 if all(_have(each, (lead,)) for each in forms.values()))
+    leads = next((every for every in (LEADS_12, LEADS_8) if set(every) <= set(common)), common)
+    if not leads:
+        told = "; ".join(f"{name}: {', '.join(each.leads)}" for name, each in forms.items())
+        raise EvaluationError(f"the three sets have no lead in common ({told}); give them one")
+    fs = min(each.fs for each in forms.values())
+    return Form(leads, fs, int(min(each.seconds for each in forms.values()) * fs + 1e-6))
+
+
+def _have(form: Form, leads: tuple[str, ...]) -> bool:
+    """Whether the leads are there, or can be computed from I and II."""
+    given = set(form.leads)
+    return set(leads) <= given | (set(DERIVED) if {"I", "II"} <= given else set())
+
+
+def _read(name: str, folder: Path, building: Path, form: Form, quick: bool, seed: int, tell: Tell) -> Stored:
+    names = None
+    if quick:
+        every = record_names(folder)
+        rng = np.random.default_rng([seed, 40])
+        names = {every[i] for i in rng.choice(len(every), min(QUICK, len(every)), replace=False)}
+    return read_stored(
+        folder,
+        building / f"{name}.signals",
+        form,
+        allow=ALLOWED[name],
+        names=names,
+        progress=lambda done, total: tell(f"reading {name}", done, total),
+    )
+
+
+def _different_people(stored: dict[str, Stored]) -> tuple[dict[str, ECGSet], list[str]]:
+    """The sets, unnamed patients of one told from those of another, and no record in both train and holdout."""
+    sets = {}
+    for name, each in stored.items():
+        known = {finding.patient_id for finding in each.findings}
+        people = tuple(who if who in known else f"{name}-{who}" for who in each.ecgs.patient_id)
+        sets[name] = replace(each.ecgs, patient_id=people)
+    digests = {name: [hashlib.blake2b(x.tobytes()).digest() for x in sets[name].signal] for name in PARTS[:2]}
+    trained = set(digests["train"])
+    kept = [i for i, digest in enumerate(digests["holdout"]) if digest not in trained]
+    twice = len(digests["holdout"]) - len(kept)
+    if not twice:
+        return sets, []
+    if not kept:
+        raise EvaluationError("holdout: every record is in train too; give real ECGs that training never saw")
+    sets["holdout"] = sets["holdout"].take(kept)
+    return sets, [f"{twice} holdout ECGs are in train too, and were left out."]
+
+
+def _reading_notes(stored: dict[str, Stored], form: Form) -> list[str]:
+    told = [f"Compared are windows of {form.seconds:g} s at {form.fs:g} Hz, {len(form.leads)} leads."]
+    for name, each in stored.items():
+        told += [f"{name}: {n} records were resampled from {rate:g} Hz." for rate, n in sorted(each.resampled.items())]
+        left_out = Counter(code for finding in each.findings if not finding.kept for code in finding.reasons)
+        if left_out:
+            n = sum(not finding.kept for finding in each.findings)
+            listed = ", ".join(f"{code} {count}" for code, count in left_out.most_common())
+            told.append(f"{name}: {n} of {len(each.findings)} records were left out ({listed}).")
+    flawed = Counter(code for finding in stored["synthetic"].findings if finding.kept for code in finding.reasons)
+    if flawed:
+        n = sum(bool(finding.reasons) for finding in stored["synthetic"].findings if finding.kept)
+        listed = ", ".join(f"{code} {count}" for code, count in flawed.most_common())
+        told.append(f"synthetic: {n} records would be left out of a training set ({listed}); here they count.")
+    if any(OURS in finding.notes for name in PARTS[:2] for finding in stored[name].findings):
+        told.append("What is called real here was itself made by ecgveil: this shows the program, not a clinic.")
+    return told
+
+
+def _about(stored: dict[str, Stored], sets: dict[str, ECGSet], seed: int, notes: list[str]) -> About:
+    counts = {}
+    for name, title in (("train", "training"), ("holdout", "holdout"), ("synthetic", "synthetic")):
+        counts[f"{title} ECGs"] = len(sets[name])
+        if name != "synthetic":
+            counts[f"{title} patients"] = len(set(sets[name].patient_id))
+    findings = [finding for each in stored.values() for finding in each.findings]
+    return About(
+        title="Evidence on synthetic ECGs",
+        recipe="",
+        settings={},
+        seed=seed,
+        versions={name: importlib.metadata.version(name) for name in ("ecgveil", "numpy", "scipy", "torch")}
+        | {"python": platform.python_version()},
+        counts=counts,
+        fs=sets["synthetic"].fs,
+        seconds=sets["synthetic"].seconds,
+        notes=tuple(notes),
+        kept=sum(finding.kept for finding in findings),
+        left_out=dict(Counter(code for each in findings if not each.kept for code in each.reasons).most_common()),
+    )
+
+
+def _without_copies(copies: pd.DataFrame) -> str:
+    """Names of the records of which no window was flagged, a line each."""
+    names = copies["record_name"].str.replace(r"#\d+$", "", regex=True)
+    flagged = set(names[copies["flagged"]])
+    return "".join(f"{name}\n" for name in dict.fromkeys(names) if name not in flagged)

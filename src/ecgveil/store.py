@@ -1,0 +1,148 @@
+"""Records -> ECGSet whose signals lie on disk, so that a set may be larger than memory."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from ecgveil.ecg import ECGSet
+from ecgveil.errors import RecordError
+from ecgveil.formats import Finding
+from ecgveil.formats.inspect import scan
+from ecgveil.formats.record import Record
+from ecgveil.leads import LEADS_8, LEADS_12, pick
+from ecgveil.windows import cut, resample
+
+Progress = Callable[[int, int], object]
+
+
+@dataclass(frozen=True)
+class Form:
+    """What windows are cut to: leads, sampling rate in Hz, samples."""
+
+    leads: tuple[str, ...]
+    fs: float
+    n_samples: int
+
+    @property
+    def seconds(self) -> float:
+        return self.n_samples / self.fs
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A set, the finding of every record, and how many of those kept had another sampling rate, by rate."""
+
+    ecgs: ECGSet
+    findings: list[Finding]
+    resampled: dict[float, int]
+
+
+def first_form(folder: str | Path, *, allow: Sequence[str] = ()) -> Form:
+    """Form of the first record that can be used: the 12 leads, the 8 independent ones, or those that there are.
+
+    Raises
+    ------
+    RecordError
+        The folder cannot be read, or holds no record that can be used.
+    """
+    findings = []
+    for finding, record in scan(folder, leads=(), allow=allow):
+        if record is not None and record.n_samples and set(record.leads) & set(LEADS_12):
+            known = next((all_ for all_ in (LEADS_12, LEADS_8) if set(all_) <= set(record.leads)), None)
+            return Form(known or tuple(lead for lead in LEADS_12 if lead in record.leads), record.fs, record.n_samples)
+        findings.append(finding)
+    raise RecordError(f"{folder}: {_none_kept(findings)}")
+
+
+def read_stored(
+    folder: str | Path,
+    file: Path,
+    form: Form,
+    *,
+    allow: Sequence[str] = (),
+    names: Collection[str] | None = None,
+    progress: Progress | None = None,
+) -> Stored:
+    """Read all usable records of a folder into `file`, a window at a time.
+
+    Parameters
+    ----------
+    folder : of WFDB records
+    file : for the signals, float32; it must stay while the set is used
+    form : of the windows; a record with a lower sampling rate or too few samples is left out
+    allow : reason codes that do not exclude a record
+    names : records to read, by name; None for all
+    progress : called with (done, total) after each record
+
+    Raises
+    ------
+    RecordError
+        Nothing is usable, or units differ; the message says which, and what to do.
+    """
+    findings, rates = [], Counter[float]()
+    columns: dict[str, list] = defaultdict(list)
+    units = ""
+    with open(file, "wb") as out:
+        for finding, record in scan(folder, leads=form.leads, allow=allow, names=names, progress=progress):
+            windows, finding = _windows(record, finding, form)
+            findings.append(finding)
+            if record is None or windows is None:
+                continue
+            if units and record.units != units:
+                raise RecordError(
+                    f"{folder}: records have different units, {units} and {record.units}; read them apart"
+                )
+            units = record.units
+            rates[record.fs] += record.fs != form.fs
+            out.write(np.ascontiguousarray(windows, np.float32).tobytes())
+            _describe(columns, record, len(windows))
+    if not columns:
+        raise RecordError(f"{folder}: {_none_kept(findings)}")
+    shape = (len(columns["record_name"]), len(form.leads), form.n_samples)
+    ecgs = ECGSet(
+        signal=np.memmap(file, np.float32, "r", shape=shape),
+        fs=form.fs,
+        leads=form.leads,
+        units=units,
+        age=np.array(columns.pop("age"), np.float32),
+        **{name: tuple(values) for name, values in columns.items()},
+    )
+    return Stored(ecgs, findings, {rate: n for rate, n in rates.items() if n})
+
+
+def _windows(record: Record | None, finding: Finding, form: Form) -> tuple[np.ndarray | None, Finding]:
+    """Windows of a record, (n, L, T), or None and why there is none."""
+    if record is None:
+        return None, finding
+    if record.fs < form.fs:
+        return None, _left_out(finding, "low_rate", f"its rate is {record.fs:g} Hz, below {form.fs:g} Hz")
+    windows = cut(resample(pick(record.signal, record.leads, form.leads), record.fs, form.fs), form.n_samples)
+    if not len(windows):
+        lasts = record.n_samples / record.fs
+        return None, _left_out(finding, "too_short", f"it lasts {lasts:.4g} s, a window {form.seconds:.4g} s")
+    if not np.isfinite(windows).all():
+        return None, _left_out(finding, "nan", "it has samples that are no numbers")
+    return windows, finding
+
+
+def _left_out(finding: Finding, code: str, detail: str) -> Finding:
+    return replace(finding, kept=False, reasons=(*finding.reasons, code), details=(*finding.details, detail))
+
+
+def _describe(columns: dict[str, list], record: Record, count: int) -> None:
+    columns["record_name"] += [record.name] if count == 1 else [f"{record.name}#{k}" for k in range(count)]
+    columns["patient_id"] += [record.patient_id or record.name] * count
+    columns["labels"] += [record.labels] * count
+    columns["age"] += [record.age] * count
+    columns["sex"] += [record.sex] * count
+
+
+def _none_kept(findings: Sequence[Finding]) -> str:
+    counts = Counter(code for each in findings if not each.kept for code in each.reasons)
+    listed = ", ".join(f"{code} {n}" for code, n in counts.most_common())
+    return f"none of {len(findings)} records can be used ({listed}); run 'ecgveil inspect' to see each record's flaw"
