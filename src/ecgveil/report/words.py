@@ -74,7 +74,7 @@ NOT_JUDGED = (
     "judged together, not one by one."
 )
 NO_EXPERT = "No cardiologist has reviewed them. Expert review is pending."
-NO_WEIGHTS = "Nobody has tried to recognise training patients by the network's weights (nor are they released)."
+NO_WEIGHTS = "Nobody has tried to recognise training patients by the network's weights."
 NO_LINKAGE = "Nobody has tried to recognise training patients by another recording of theirs."
 NO_USE = (
     "Usefulness has not been tested: no classifier of diagnoses learned from these ECGs and was tried on real ones."

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from ecgveil import paper
-from ecgveil.ecg import ECGSet
+from ecgveil.ecg import ECGSet, concat
 from ecgveil.encoder import Encoder
 from ecgveil.errors import ConfigError, RecordError, RunError
 from ecgveil.files import require_free
@@ -43,6 +43,7 @@ def fit(
     seed: int = 0,
     resume: bool = False,
     use_all: bool = False,
+    extra: ECGSet | None = None,
     on_start: Callable[[int, int], None] = lambda step, total: None,
     on_log: Callable[[dict[str, Any]], None] = lambda row: None,
 ) -> RunFolder:
@@ -56,6 +57,7 @@ def fit(
     seed : of the split, the initial weights and every draw of training
     resume : continue the run in `out` if there is one
     use_all : train on all these ECGs, because what is held out lies elsewhere
+    extra : ECGs to train on beside the training part, in the same form: canaries
     on_start : called once with (first step, all steps)
     on_log : called with each row of metrics
 
@@ -78,6 +80,8 @@ def fit(
         _refuse(out)
     _check_form(ecgs, recipe)
     train_part = ecgs if use_all else split(ecgs, seed=seed).train
+    if extra is not None:
+        train_part = concat([train_part, extra])
     fingerprint = _fingerprint(train_part, recipe.data.labels)
     if exists:
         folder = _resumed(out, recipe, seed, fingerprint)
