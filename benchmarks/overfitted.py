@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
+from ecgveil.evaluation.copies import find_copies
 from ecgveil.evaluation.distribution import clinical_features
 from ecgveil.evaluation.membership import LEAKAGE, membership_metrics
 from ecgveil.evaluation.near_copies import copies_metric, real_copies_share
-from ecgveil.evaluation.copies import find_copies
 from ecgveil.evaluation.summary import summarise
 from ecgveil.recipe import load_recipe
 from ecgveil.sampling import load
@@ -59,7 +59,8 @@ def main() -> None:
     table = find_copies(part, strangers, synthetic, seed=args.seed)
     copies = copies_metric(table, *real_copies_share(part, strangers, seed=args.seed))
     print(
-        f"copies: {copies.value:.3f} [{copies.ci_low:.3f}, {copies.ci_high:.3f}], floor {copies.floor:.3f}; {copies.verdict}"
+        f"copies: {copies.value:.3f} [{copies.ci_low:.3f}, {copies.ci_high:.3f}], floor {copies.floor:.3f}: "
+        f"{copies.verdict}"
     )
     found = defaultdict(list)
     clinical = tuple(clinical_features(each.features.table)[0] for each in (train, holdout, made))
@@ -72,8 +73,8 @@ def main() -> None:
         low, high = np.mean([(metric.ci_low, metric.ci_high) for metric in metrics], axis=0)
         caught = sum(metric.verdict == LEAKAGE for metric in metrics)
         print(
-            f"{name}: {np.mean(areas):.3f} (mean interval {low:.3f} to {high:.3f}), {min(areas):.3f} to {max(areas):.3f} "
-            f"over {DRAWS} draws of {MEMBERS} non-members; leakage called in {caught}"
+            f"{name}: {np.mean(areas):.3f} (mean interval {low:.3f} to {high:.3f}), {min(areas):.3f} to "
+            f"{max(areas):.3f} over {DRAWS} draws of {MEMBERS} non-members; leakage called in {caught}"
         )
 
 

@@ -184,7 +184,7 @@ def sample(
     if generator.step < generator.steps:
         error_console.print(f"note: {run} is trained to step {generator.step} of {generator.steps}")
     with new_folder(out) as folder, _progress() as tell:
-        _, clipped = write_samples(
+        clipped = write_samples(
             generator,
             folder,
             number,
@@ -209,6 +209,12 @@ def release(
     seed: Seed = 0,
     run: Annotated[Path | None, typer.Option(help="Run folder to train in; default: OUT-run.")] = None,
     resample: Resample = False,
+    canaries: Annotated[
+        int, typer.Option(min=0, max=1000, help="Odd ECGs to plant in training, to see how well they are remembered.")
+    ] = 0,
+    drop_copies: Annotated[
+        bool, typer.Option("--drop-copies", help="Release no ECG that is a copy of a real one.")
+    ] = False,
 ) -> None:
     """The whole way: read, train, sample, measure, report. Interrupted, the same command goes on."""
     from ecgveil.pipeline import Listener, release
@@ -224,6 +230,8 @@ def release(
             seed=seed,
             run=run,
             resample=resample,
+            canaries=canaries,
+            drop_copies=drop_copies,
             listener=Listener(tell, _print_intake),
         )
     out_console.print(f"report: {report}")
@@ -246,6 +254,9 @@ def evaluate(
     drop_copies: Annotated[
         bool, typer.Option("--drop-copies", help="Leave copies of real ECGs out, and list the rest.")
     ] = False,
+    others: Annotated[
+        Path | None, typer.Option(help="Folder of other recordings of the same people, for the attack by linkage.")
+    ] = None,
     seed: Seed = 0,
 ) -> None:
     """Is it real enough, is it useful, whom does it betray: the evidence on any synthetic ECGs."""
@@ -260,6 +271,7 @@ def evaluate(
             seed=seed,
             quick=quick,
             drop_copies=drop_copies,
+            others=others,
             tell=lambda part, done, total: tell(part, done, total, {}),
         )
     out_console.print(

@@ -16,24 +16,19 @@ import pandas as pd
 
 from ecgveil.ecg import ECGSet
 from ecgveil.errors import ConfigError, EvaluationError
-from ecgveil.evaluation import QUICK, evaluate
+from ecgveil.evaluation import QUICK, Means, evaluate
 from ecgveil.files import new_folder, require_free, write_atomic
-from ecgveil.formats import REASONS
 from ecgveil.formats.inspect import record_names
 from ecgveil.formats.wfdb import OURS
 from ecgveil.leads import DERIVED, LEADS_8, LEADS_12
 from ecgveil.report import About, write_figures, write_report
-from ecgveil.store import Form, Stored, first_form, read_stored
+from ecgveil.store import READABLE, Form, Stored, first_form, read_stored
 
 PARTS = ("train", "holdout", "synthetic")
+OTHERS = "others"
 REPORT = "report.html"
 # A flaw of a synthetic ECG is no reason to look away from it; that of a real ECG is one, as it is in training.
-_READABLE = ("unreadable", "missing_lead", "nan", "too_short", "low_rate")
-ALLOWED = {
-    "train": ("wrong_unit",),
-    "holdout": ("wrong_unit",),
-    "synthetic": tuple(code for code in REASONS if code not in _READABLE),
-}
+ALLOWED = {"train": ("wrong_unit",), "holdout": ("wrong_unit",), "synthetic": READABLE, OTHERS: ("wrong_unit",)}
 
 Tell = Callable[[str, int, int], object]
 
@@ -47,6 +42,7 @@ def evaluate_folders(
     seed: int = 0,
     quick: bool = False,
     drop_copies: bool = False,
+    others: str | Path | None = None,
     tell: Tell = lambda part, done, total: None,
 ) -> Path:
     """Evaluate the ECGs of a folder, whoever made them.
@@ -61,6 +57,8 @@ def evaluate_folders(
     seed : of every draw
     quick : read a few hundred records only, and leave out what takes training
     drop_copies : leave synthetic ECGs that were flagged as copies out of the figures, and name the rest in `RECORDS`
+    others : folder of other recordings of train and holdout patients, that training never saw, named by patient: of
+        an attacker who holds them
     tell : called with (part, done, total)
 
     Returns
@@ -75,11 +73,17 @@ def evaluate_folders(
     """
     out = Path(out)
     folders = dict(zip(PARTS, map(Path, (train, holdout, synthetic)), strict=True))
+    if others is not None:
+        folders[OTHERS] = Path(others)
     _require_apart(folders, out)
     form = _common_form(folders)
     with new_folder(out) as building:
-        stored = {name: _read(name, folders[name], building, form, quick, seed, tell) for name in PARTS}
+        stored = {
+            name: _read(name, folder, building, form, quick and name != OTHERS, seed, tell)
+            for name, folder in folders.items()
+        }
         sets, notes = _different_people(stored)
+        means = Means(others=stored[OTHERS].ecgs if others is not None else None)
         evaluation = evaluate(
             sets["train"],
             sets["holdout"],
@@ -87,6 +91,7 @@ def evaluate_folders(
             seed=seed,
             quick=quick,
             drop_copies=drop_copies,
+            means=means,
             tell=tell,
         )
         about = _about(stored, sets, seed, [*_reading_notes(stored, form), *notes, *evaluation.notes])
@@ -102,7 +107,7 @@ def evaluate_folders(
         write_figures(building, evaluation)
         if drop_copies and evaluation.copies is not None:
             write_atomic(building / "RECORDS-without-copies", _without_copies(evaluation.copies))
-        for name in PARTS:
+        for name in folders:
             (building / f"{name}.signals").unlink()
         tell("report", 1, 1)
     return out / REPORT
@@ -113,7 +118,7 @@ def _require_apart(folders: dict[str, Path], out: Path) -> None:
     for name, folder in folders.items():
         if folder.resolve() in (out.resolve(), *out.resolve().parents):
             raise ConfigError(f"--out {out} lies in --{name} {folder}, among the records; choose another place")
-    for one, other in combinations(PARTS, 2):
+    for one, other in combinations(folders, 2):
         if folders[one].resolve() == folders[other].resolve():
             raise ConfigError(f"--{one} and --{other} are the same folder, {folders[one]}; each set needs its own")
 
@@ -155,7 +160,8 @@ def _read(name: str, folder: Path, building: Path, form: Form, quick: bool, seed
 def _different_people(stored: dict[str, Stored]) -> tuple[dict[str, ECGSet], list[str]]:
     """The sets, unnamed patients of one told from those of another, and no record in both train and holdout."""
     sets = {}
-    for name, each in stored.items():
+    for name in PARTS:
+        each = stored[name]
         known = {finding.patient_id for finding in each.findings}
         people = tuple(who if who in known else f"{name}-{who}" for who in each.ecgs.patient_id)
         sets[name] = replace(each.ecgs, patient_id=people)

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from ecgveil import intake
-from ecgveil.ecg import ECGSet, concat
+from ecgveil.ecg import ECGSet
 from ecgveil.errors import ConfigError, Stopped
-from ecgveil.evaluation import evaluate
+from ecgveil.evaluation import Evaluation, Means, evaluate
+from ecgveil.evaluation.canaries import make_canaries
 from ecgveil.files import new_folder, require_free, write_atomic
 from ecgveil.formats.wfdb_write import count_clipped, write, write_records_file
 from ecgveil.intake import Intake
@@ -21,12 +22,13 @@ from ecgveil.recipe import Recipe, load_recipe
 from ecgveil.report import COPIES, About, write_figures, write_report
 from ecgveil.sampling import Run, load
 from ecgveil.split import split
+from ecgveil.store import READABLE, first_form, read_stored
+from ecgveil.training.critic import critic_scores
 from ecgveil.training.fit import fit
 
 NOTICE = "synthetic; not for clinical use; expert review pending"
 KEEPERS_REPORT, PUBLIC_REPORT = "report.html", "report-public.html"
 KEEPERS = (KEEPERS_REPORT, COPIES)  # what is not to be shared
-_EVALUATED = 1000  # synthetic ECGs that the evidence looks at
 _HEADER_NOTE = "synthetic ECG made by ecgveil; no recording of a person; not for clinical use"
 
 
@@ -50,6 +52,8 @@ def release(
     seed: int = 0,
     run: str | Path | None = None,
     resample: bool = False,
+    canaries: int = 0,
+    drop_copies: bool = False,
     listener: Listener | None = None,
 ) -> Path:
     """Read, train, sample, measure, and write a folder to look at and to share.
@@ -67,6 +71,8 @@ def release(
     seed : of everything drawn
     run : run folder to train in or to continue; by default `<out>-run`
     resample : allow any change of sampling rate
+    canaries : odd ECGs to plant among the training ECGs, to measure by how well they are remembered
+    drop_copies : leave synthetic ECGs that were flagged as copies out of the release
     listener : told of progress
 
     Returns
@@ -86,19 +92,32 @@ def release(
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     taken = intake.take_in(folders, recipe, resample=resample, progress=listener.progress("reading"))
     listener.say(taken)
-    generator = _trained(taken.ecgs, recipe, run_path, seed, listener)
+    parts = split(taken.ecgs, seed=seed)
+    odd = make_canaries(parts.train, canaries, seed=seed) if canaries else None
+    generator = _trained(taken.ecgs, odd[0] if odd else None, recipe, run_path, seed, listener)
     number = len(taken.ecgs) if number is None else number
     with new_folder(out) as building:
-        drawn, clipped = write_samples(
+        clipped = write_samples(
             generator, building, number, seed=seed, batch_size=64, progress=listener.progress("sampling")
         )
-        synthetic = concat(drawn)
-        listener.tell("evaluating", 0, 1, {})
-        parts = split(taken.ecgs, seed=seed)
+        signals = building / ".signals"
+        synthetic = read_stored(building, signals, first_form(building, allow=READABLE), allow=READABLE).ecgs
         train, holdout = (part.pick(synthetic.leads) for part in (parts.train, parts.holdout))
-        evaluation = evaluate(train, holdout, synthetic, seed=seed)
-        listener.tell("evaluating", 1, 1, {})
-        about = _about(taken, generator, number, seed, len(parts.holdout), clipped, evaluation.notes)
+        means = Means(
+            critic=critic_scores(generator.folder, parts.train, parts.holdout, seed=seed),
+            canaries=(odd[0].pick(synthetic.leads), odd[1].pick(synthetic.leads)) if odd else None,
+        )
+        evaluation = evaluate(
+            train,
+            holdout,
+            synthetic,
+            seed=seed,
+            drop_copies=drop_copies,
+            means=means,
+            tell=lambda part, done, total: listener.tell(part, done, total, {}),
+        )
+        dropped = _drop(building, evaluation) if drop_copies else 0
+        about = _about(taken, generator, number - dropped, seed, len(parts.holdout), clipped, evaluation.notes)
         history, pictures = generator.folder.metrics(), generator.folder.pictures()
         for name, show_real in ((KEEPERS_REPORT, True), (PUBLIC_REPORT, False)):
             write_report(
@@ -112,10 +131,23 @@ def release(
                 pictures=pictures,
                 show_real=show_real,
             )
+        signals.unlink()
         write_figures(building, evaluation)
         write_atomic(building / "manifest.json", json.dumps(_manifest(about, generator), indent=1) + "\n")
         write_atomic(building / "SHA256SUMS", _checksums(building))
     return out / KEEPERS_REPORT
+
+
+def _drop(folder: Path, evaluation: Evaluation) -> int:
+    """Take the records that were flagged as copies out of the release; how many they were."""
+    if evaluation.copies is None:
+        return 0
+    table = evaluation.copies
+    for name in table["record_name"][table["flagged"]]:
+        for suffix in (".hea", ".dat"):
+            (folder / f"{name}{suffix}").unlink()
+    write_records_file(folder, list(table["record_name"][~table["flagged"]]))
+    return int(table["flagged"].sum())
 
 
 def _places(folders: list[Path], out: Path, run: str | Path | None) -> Path:
@@ -132,7 +164,7 @@ def _places(folders: list[Path], out: Path, run: str | Path | None) -> Path:
     return run_path
 
 
-def _trained(ecgs: ECGSet, recipe: Recipe, path: Path, seed: int, listener: Listener) -> Run:
+def _trained(ecgs: ECGSet, canaries: ECGSet | None, recipe: Recipe, path: Path, seed: int, listener: Listener) -> Run:
     """Train, or go on training, to the end."""
     total = 0
 
@@ -147,6 +179,7 @@ def _trained(ecgs: ECGSet, recipe: Recipe, path: Path, seed: int, listener: List
         path,
         seed=seed,
         resume=True,
+        extra=canaries,
         on_start=started,
         on_log=lambda row: listener.tell("training", row["step"], total, row),
     )
@@ -158,21 +191,18 @@ def _trained(ecgs: ECGSet, recipe: Recipe, path: Path, seed: int, listener: List
 
 def write_samples(
     generator: Run, folder: Path, number: int, *, seed: int, batch_size: int, progress: Callable[[int, int], object]
-) -> tuple[list[ECGSet], int]:
-    """Draw and write `number` records with RECORDS; the first 1,000 ECGs, and how many values had to be clipped."""
-    kept: list[ECGSet] = []
+) -> int:
+    """Draw and write `number` records with RECORDS; how many values had to be clipped."""
     names: list[str] = []
     clipped = 0
     comments = [_HEADER_NOTE, f"recipe {generator.recipe.name}, seed {seed}"]
     for batch in generator.stream(number, seed=seed, batch_size=batch_size):
         write(batch, folder, comments=comments)
         clipped += int(count_clipped(batch.signal).sum())
-        if len(names) < _EVALUATED:
-            kept.append(batch.take(range(min(len(batch), _EVALUATED - len(names)))))
         names.extend(batch.record_name)
         progress(len(names), number)
     write_records_file(folder, names)
-    return kept, clipped
+    return clipped
 
 
 def _about(
@@ -195,7 +225,7 @@ def _about(
             f"Standardising cut {saturated['values']:.2%} of the values, in {saturated['windows']:.1%} of the windows."
         )
     if clipped:
-        told.append(f"{clipped} synthetic values beyond +-32.767 mV were clipped when written.")
+        told.append(f"{clipped} synthetic values beyond +-32.767 {recipe.data.units} were clipped when written.")
     return About(
         title="Synthetic ECG release",
         recipe=recipe.name,
@@ -219,6 +249,7 @@ def _about(
 
 
 def _manifest(about: About, generator: Run) -> dict[str, Any]:
+    units = generator.recipe.data.units
     return {
         "notice": NOTICE,
         "recipe": about.recipe,
@@ -230,7 +261,12 @@ def _manifest(about: About, generator: Run) -> dict[str, Any]:
         "counts": dict(about.counts),
         "records_read": {"kept": about.kept, "left_out": dict(about.left_out)},
         "notes": list(about.notes),
-        "form": {"fs_hz": about.fs, "seconds": about.seconds, "units": "mV", "format": "WFDB 16, 1 uV per unit"},
+        "form": {
+            "fs_hz": about.fs,
+            "seconds": about.seconds,
+            "units": units,
+            "format": f"WFDB 16, 0.001 {units} per unit",
+        },
         "not_to_be_shared": list(KEEPERS),
     }
 

@@ -11,11 +11,14 @@ import numpy as np
 
 from ecgveil.ecg import ECGSet
 from ecgveil.errors import RecordError
-from ecgveil.formats import Finding
+from ecgveil.formats import REASONS, Finding
 from ecgveil.formats.inspect import scan
 from ecgveil.formats.record import Record
 from ecgveil.leads import LEADS_8, LEADS_12, pick
 from ecgveil.windows import cut, resample
+
+# Flaws with which a record can still be read and compared.
+READABLE = tuple(code for code in REASONS if code not in ("unreadable", "missing_lead", "nan", "too_short", "low_rate"))
 
 Progress = Callable[[int, int], object]
 

@@ -47,6 +47,15 @@ def summarise(ecgs: ECGSet, rows: np.ndarray, leads: tuple[str, ...], progress: 
     return Summary(ecgs, rows, _joined(features), _joined_shapes(shapes), np.concatenate(variation))
 
 
+def shapes_of(ecgs: ECGSet, leads: tuple[str, ...]) -> BeatShapes:
+    """Beat shapes alone, of every record."""
+    shapes = []
+    for start in range(0, len(ecgs), _ROWS):
+        block = ecgs.take(range(start, min(start + _ROWS, len(ecgs)))).pick(leads)
+        shapes.append(beat_shapes(block, r_peaks(block)))
+    return _joined_shapes(shapes)
+
+
 def _joined(parts: list[Features]) -> Features:
     def joined(name: str) -> np.ndarray:
         return np.concatenate([getattr(part, name) for part in parts])

@@ -111,7 +111,7 @@ def reason(code: str) -> str:
 
 def findings(evaluation: Evaluation) -> list[str]:
     """What the figures say, a sentence each."""
-    return [*_fidelity(evaluation.metrics), *_privacy(evaluation.metrics), *evaluation.notes]
+    return [*_fidelity(evaluation.metrics), *_privacy(evaluation.metrics)]
 
 
 def not_shown(evaluation: Evaluation) -> list[str]:
