@@ -1,6 +1,6 @@
 """An overfitted generator: 30 records, trained long, without augmentation. Do the attacks on membership catch it?
 
-    python benchmarks/overfitted.py --out RUN [--data ../shared/data/cinc2011] [--steps 6000] [--number 1000] [--seed 0]
+    python benchmarks/overfitted.py --out RUN [--data ../shared/data/cinc2011] [--steps 12000] [--number 1000] [--seed 0]
 
 Members are the 30 people whose records it learned from; non-members are as many, drawn again and again, of the other
 people of the same database. A second run of the command goes on where the first one stopped.
@@ -27,12 +27,19 @@ MEMBERS = 30
 DRAWS = 10  # of non-members
 OVERRIDES = {
     "data.fs": 125.0,
-    "data.n_samples": 1250,
-    "model.width": 128,
-    "model.latent": 64,
-    "model.critic_width": 48,
+    "data.n_samples": 384,
+    "model.width": 96,
+    "model.latent": 16,
+    "model.jitter": 0.0,
+    "model.critic_width": 24,
+    "training.learning_rate": 1e-3,
+    "training.penalty": 3.0,
+    "training.penalty_every": 2,
     "training.augment_gain": 0.0,
     "training.augment_noise": 0.0,
+    "training.decay": 0.3,
+    "training.ema": 0.99,
+    "training.betas": [0.0, 0.99],
     "training.pictures": 4,
 }
 
@@ -41,7 +48,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, default=Path("../shared/data/cinc2011"))
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=6000)
+    parser.add_argument("--steps", type=int, default=12000)
     parser.add_argument("--number", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
@@ -49,12 +56,20 @@ def main() -> None:
     data = recipe.data
     ecgs, _ = read(args.data, leads=data.leads, fs=data.fs, n_samples=data.n_samples, reduce=True)
     # 43 people give a train part of 30 and, unused, validation and holdout parts.
-    some = np.random.default_rng(args.seed).permutation(len(ecgs))
-    part = split(ecgs.take(some[:43]), seed=args.seed).train
-    assert len(part) == MEMBERS
-    fit(ecgs.take(some[:43]), recipe, args.out, seed=args.seed, resume=True, on_log=lambda row: print(row, flush=True))
+    people, of = np.unique(ecgs.patient_id, return_inverse=True)
+    chosen = np.isin(of, np.random.default_rng(args.seed).permutation(len(people))[:43])
+    part = split(ecgs.take(np.flatnonzero(chosen)), seed=args.seed).train
+    assert len(set(part.patient_id)) == MEMBERS
+    fit(
+        ecgs.take(np.flatnonzero(chosen)),
+        recipe,
+        args.out,
+        seed=args.seed,
+        resume=True,
+        on_log=lambda row: print(row, flush=True),
+    )
     synthetic = load(args.out).sample(args.number, seed=args.seed).pick(data.leads)
-    strangers = ecgs.take(some[43:])
+    strangers = ecgs.take(np.flatnonzero(~chosen))
     train, holdout, made = (summarise(each, np.arange(len(each)), data.leads) for each in (part, strangers, synthetic))
     table = find_copies(part, strangers, synthetic, seed=args.seed)
     copies = copies_metric(table, *real_copies_share(part, strangers, seed=args.seed))

@@ -23,6 +23,11 @@ def test_the_published_settings():
     assert (t.objective, t.learning_rate, t.betas, t.critic_steps, t.batch) == ("wgan-gp", 1e-4, (0.5, 0.9), 5, 32)
 
 
+@pytest.mark.parametrize("name", recipe_names())
+def test_the_last_step_is_kept_unless_candidates_are_asked_for(name):
+    assert load_recipe(name).training.candidates == 0
+
+
 def test_overrides():
     recipe = load_recipe("quick", parse_overrides(["training.steps=7", "data.leads=['I']", "model.width = 8"]))
     assert (recipe.training.steps, recipe.data.leads, recipe.model["width"]) == (7, ("I",), 8)
@@ -52,6 +57,7 @@ def test_overrides():
         ({"data.fs": 0.05}, "data.fs is 0.05"),
         ({"data.labels": ["MI", "MI"]}, "data.labels names a label twice: MI, MI"),
         ({"data.labels": [""]}, "data.labels.0 is ''"),
+        ({"training.candidates": -1}, "training.candidates is -1"),
         ({"data.units": "uV"}, "data.units is 'uV': it should be 'mV' or 'sd'"),
     ],
 )

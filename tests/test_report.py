@@ -5,12 +5,13 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from ecgveil import paper
 from ecgveil.ecg import ECGSet
 from ecgveil.evaluation import Evaluation, evaluate
-from ecgveil.report import About, figures, metrics_json, words, write_report
+from ecgveil.report import About, figures, metrics_json, words, write_figures, write_report
 from ecgveil.simulate import simulate
 
 HISTORY = [
@@ -45,7 +46,7 @@ def sets() -> tuple[ECGSet, ECGSet, ECGSet]:
 
 @pytest.fixture(scope="module")
 def evaluation(sets) -> Evaluation:
-    return evaluate(*sets, seed=0)
+    return evaluate(*sets, seed=0, quick=True)
 
 
 @pytest.fixture(scope="module")
@@ -185,11 +186,16 @@ def test_pictures_run_from_first_to_last(page):
 
 def test_the_same_input_gives_the_same_page(tmp_path, sets, evaluation, pictures, page):
     assert write(tmp_path, sets, evaluation, pictures=pictures) == page
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["evaluation.json", "report.html"]
+    assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
 
 
-def test_json_holds_every_figure(folder, evaluation):
-    stored = json.loads((folder / "evaluation.json").read_text(), parse_constant=pytest.fail)
+def test_the_files_beside_the_page_hold_every_figure_and_what_each_ecg_is_nearest_to(tmp_path, sets, evaluation):
+    write_figures(tmp_path, evaluation)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["copies.csv", "evaluation.json"]
+    nearest = pd.read_csv(tmp_path / "copies.csv", dtype={"record_name": str})
+    assert list(nearest["record_name"]) == list(sets[2].record_name)
+    assert set(nearest["nearest_record"].dropna()) <= {*sets[0].record_name, *sets[1].record_name}
+    stored = json.loads((tmp_path / "evaluation.json").read_text(), parse_constant=pytest.fail)
     assert [each["name"] for each in stored] == [metric.name for metric in evaluation.metrics]
     assert stored[0]["value"] == pytest.approx(evaluation.metrics[0].value)
     assert metrics_json([replace(evaluation.metrics[0], value=float("nan"))]).count("null") == 2
@@ -199,7 +205,7 @@ def test_white_noise_of_one_lead_without_history_still_has_a_report(tmp_path, se
     train, holdout, synthetic = (each.take(range(4)).pick(["I"]) for each in sets)
     noise = replace(synthetic, signal=np.random.default_rng(0).standard_normal(synthetic.signal.shape))
     three = (train, holdout, noise)
-    page = write(tmp_path, three, evaluate(*three, seed=0), history=[])
+    page = write(tmp_path, three, evaluate(*three, seed=0, quick=True), history=[])
     assert "No distances could be made" in page
     assert "How real they are cannot be told" in page
     assert "How the leads go together" not in page
@@ -210,7 +216,7 @@ def test_white_noise_of_one_lead_without_history_still_has_a_report(tmp_path, se
 def test_copies_are_named_in_the_summary(sets):
     train, holdout, synthetic = sets
     copies = replace(synthetic, signal=train.signal[: len(synthetic)])
-    said = " ".join(words.findings(evaluate(train, holdout, copies, seed=0)))
+    said = " ".join(words.findings(evaluate(train, holdout, copies, seed=0, quick=True)))
     assert "closer to training than chance" in said
     assert "take them for copies" in said
 
@@ -229,14 +235,14 @@ def test_one_training_record_may_be_the_nearest_of_several(sets, tmp_path):
         age=np.empty(0),
         sex=(),
     )
-    found = evaluate(train, holdout, made, seed=0)
+    found = evaluate(train, holdout, made, seed=0, quick=True)
     assert [pair.train_row for pair in found.distances.pairs[:2]] == [4, 4]
     assert "Pair 2" in write(tmp_path, (train, holdout, made), found)
 
 
 def test_a_public_page_draws_no_small_group_of_real_people(sets):
     train, holdout, synthetic = sets
-    found = evaluate(train, holdout.take(range(5)), synthetic, seed=0)
+    found = evaluate(train, holdout.take(range(5)), synthetic, seed=0, quick=True)
     for draw in (figures.distributions, figures.spectra):
         assert "real, holdout" in draw(found)
         assert "real, holdout" not in draw(found, public=True)

@@ -438,7 +438,7 @@ def sets(ecgs) -> tuple[ECGSet, ECGSet, ECGSet]:
 
 @pytest.fixture(scope="module")
 def evaluation(sets) -> Evaluation:
-    return evaluate(*sets, seed=0)
+    return evaluate(*sets, seed=0, quick=True)
 
 
 @pytest.fixture

@@ -8,9 +8,12 @@ import pytest
 import torch
 
 from conftest import shaped, tiny
-from ecgveil.errors import RecordError, RunError
+from ecgveil.ecg import concat
+from ecgveil.errors import ConfigError, RecordError, RunError
 from ecgveil.recipe import recipe_names
 from ecgveil.sampling import load
+from ecgveil.split import split
+from ecgveil.training.choosing import candidate_steps
 from ecgveil.training.fit import fit
 from ecgveil.training.loop import _batch_rows, _Data
 from ecgveil.training.objectives import OBJECTIVES
@@ -232,3 +235,169 @@ def test_the_critic_judges_a_pair_under_the_same_condition():
     assert len(seen) == 2
     for condition in seen:
         assert condition.tolist() == [[0, 0, 1], [1, 0, 0]]
+
+
+SCORES = {4: 0.3, 5: 0.2, 6: 0.4}  # of the candidates below: the middle one is the best
+SHORT = {"data__n_samples": 1000}
+CANDIDATES = {**SHORT, "training__candidates": 3, "training__checkpoint_seconds": 1e-6}
+
+
+@pytest.fixture(scope="module")
+def crowd(clinic):
+    """The clinic's ECGs as those of 144 patients: enough for a validation part of 20."""
+    ecgs = shaped(clinic, tiny("quick", **SHORT))
+    names = [tuple(f"{k}-{name}" for name in ecgs.record_name) for k in range(6)]
+    return concat([replace(ecgs, record_name=each, patient_id=each) for each in names])
+
+
+class Judge:
+    """A judge who has made up his mind, and remembers what he was shown."""
+
+    def __init__(self, scores=()):
+        self.scores, self.shown = list(scores), []
+
+    def __call__(self, validation, synthetic):
+        self.shown.append((validation, synthetic))
+        return {"score": self.scores.pop(0), "part": 0.5}
+
+
+class Honest:
+    """The same score for the same ECGs, whatever was judged before."""
+
+    def __call__(self, validation, synthetic):
+        score = float(np.sin(1e3 * np.abs(synthetic.signal.astype(float)).sum()))
+        return {"score": score, "part": len(synthetic)}
+
+
+def sampled(run):
+    return load_tensors(run / "weights.safetensors")[0]
+
+
+def averages(run):
+    return {key.removeprefix("average/"): value for key, value in weights(run).items() if key.startswith("average/")}
+
+
+@pytest.fixture(scope="module")
+def chosen(crowd, tmp_path_factory):
+    """A run of which the candidate of step 5 was kept, and the judge who kept it."""
+    judge = Judge([0.3, 0.1, 0.2, 0.4])  # the second is what real ECGs score
+    folder = fit(crowd, tiny("quick", **CANDIDATES), tmp_path_factory.mktemp("runs") / "run", seed=2, judge=judge)
+    return folder, judge
+
+
+@pytest.fixture(scope="module")
+def honest(crowd, tmp_path_factory):
+    """A run never interrupted, judged by what was judged."""
+    out = tmp_path_factory.mktemp("runs") / "honest"
+    return fit(crowd, tiny("quick", **CANDIDATES), out, seed=2, judge=Honest())
+
+
+def test_candidates_lie_evenly_along_the_last_half():
+    assert candidate_steps(1600, 4) == {1000, 1200, 1400, 1600}
+    assert candidate_steps(6, 3) == {4, 5, 6}
+    assert candidate_steps(1, 5) <= {0, 1}
+    assert max(candidate_steps(7, 2)) == 7
+    assert candidate_steps(6, 0) == set()
+
+
+def test_the_best_candidate_is_sampled_and_the_last_state_kept(chosen, crowd, tmp_path):
+    folder, _ = chosen
+    assert folder.choice() == {
+        "step": 5,
+        "score": 0.2,
+        "floor": 0.1,
+        "candidates": [{"step": step, "score": score, "part": 0.5} for step, score in SCORES.items()],
+        "note": "",
+    }
+    assert load(folder.path).step == 6  # training is finished, whatever was chosen
+    plain = fit(crowd, tiny("quick", **SHORT), tmp_path / "plain", seed=2)
+    assert same(weights(folder.path), weights(plain.path))  # judging changes nothing in training
+    assert not same(sampled(folder.path), averages(folder.path))
+    assert same(sampled(plain.path), averages(plain.path))
+    assert plain.choice() is None
+
+    def interrupt(row):
+        if row["step"] == 5:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    five = fit(crowd, tiny("quick", **SHORT), tmp_path / "five", seed=2, on_log=interrupt)
+    assert same(sampled(folder.path), sampled(five.path))
+
+
+def test_the_judge_sees_the_validation_part_and_as_many_made_as_real_ones(chosen, crowd):
+    _, judge = chosen
+    parts = split(crowd, seed=2)
+    assert all(validation.record_name == parts.validation.record_name for validation, _ in judge.shown)
+    reference = judge.shown[1][1]
+    assert set(reference.record_name) <= set(parts.train.record_name)
+    assert {len(synthetic) for _, synthetic in judge.shown} == {len(set(parts.train.patient_id))}
+    assert (judge.shown[0][1].leads, judge.shown[0][1].fs) == (crowd.leads, crowd.fs)
+
+
+@pytest.mark.parametrize("stop_at", [2, 4, 5])
+def test_a_stopped_run_resumed_chooses_as_one_never_stopped(stop_at, honest, crowd, tmp_path):
+    recipe = tiny("quick", **CANDIDATES)
+
+    def interrupt(row):
+        if row["step"] == stop_at:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    stopped = fit(crowd, recipe, tmp_path / "stopped", seed=2, judge=Honest(), on_log=interrupt)
+    assert load(stopped.path).step == stop_at
+    assert (stopped.choice() is None) == (stop_at < 4)
+    fit(crowd, recipe, tmp_path / "stopped", seed=2, judge=Honest(), resume=True)
+    assert stopped.choice() == honest.choice()
+    assert same(sampled(stopped.path), sampled(honest.path))
+    assert same(weights(stopped.path), weights(honest.path))
+
+
+def test_a_crash_after_the_weights_were_written_and_before_the_state_was(honest, crowd, tmp_path):
+    recipe = tiny("quick", **CANDIDATES)
+    old = {}
+
+    def remember(row):  # called before the checkpoint of its step
+        if row["step"] == 5:
+            old["state"] = (tmp_path / "run" / "state.safetensors").read_bytes()
+
+    folder = fit(crowd, recipe, tmp_path / "run", seed=2, judge=Honest(), on_log=remember)
+    (folder.path / "state.safetensors").write_bytes(old["state"])
+    fit(crowd, recipe, tmp_path / "run", seed=2, judge=Honest(), resume=True)
+    assert folder.choice() == honest.choice()
+    assert same(sampled(folder.path), sampled(honest.path))
+    assert same(weights(folder.path), weights(honest.path))
+
+
+def test_resuming_a_finished_run_keeps_its_choice(chosen, crowd):
+    folder, _ = chosen
+    before, choice = sampled(folder.path), folder.choice()
+    fit(crowd, tiny("quick", **CANDIDATES), folder.path, seed=2, judge=Judge(), resume=True)
+    assert same(before, sampled(folder.path))
+    assert folder.choice() == choice
+
+
+def test_other_validation_records_are_other_data(chosen, crowd):
+    folder, _ = chosen
+    held = set(split(crowd, seed=2).validation.record_name)
+    shift = np.array([0.1 * (name in held) for name in crowd.record_name], np.float32)
+    other = replace(crowd, signal=crowd.signal + shift[:, None, None])
+    with pytest.raises(RunError, match="other records"):
+        fit(other, tiny("quick", **CANDIDATES), folder.path, seed=2, judge=Judge(), resume=True)
+
+
+def test_too_few_in_validation_keep_the_last_step_and_say_so(whole, tmp_path):
+    _, _, ecgs = whole
+    recipe = tiny("quick", training__candidates=3)
+    folder = fit(ecgs, recipe, tmp_path / "run", seed=2, judge=Judge())  # who has no score to give
+    choice = folder.choice()
+    assert (choice["step"], choice["score"], choice["candidates"]) == (None, None, [])
+    assert "the validation part has 4 patients, fewer than 20" in choice["note"]
+    assert same(sampled(folder.path), averages(folder.path))
+
+
+def test_candidates_need_a_judge_and_something_held_out(crowd, tmp_path):
+    recipe = tiny("quick", **CANDIDATES)
+    with pytest.raises(ConfigError, match="training.candidates is 3: give fit a judge"):
+        fit(crowd, recipe, tmp_path / "run", seed=2)
+    with pytest.raises(ConfigError, match="with all ECGs trained on there is none to choose by; set it to 0"):
+        fit(crowd, recipe, tmp_path / "run", seed=2, judge=Judge(), use_all=True)
+    assert not (tmp_path / "run").exists()

@@ -129,6 +129,9 @@ def fit(
     resample: Resample = False,
 ) -> None:
     """Train a generator on the training part of the records."""
+    from functools import partial
+
+    from ecgveil.evaluation.choice import judge
     from ecgveil.files import require_free
     from ecgveil.intake import take_in
     from ecgveil.recipe import load_recipe, parse_overrides
@@ -153,6 +156,7 @@ def fit(
             out,
             seed=seed,
             resume=resume,
+            judge=partial(judge, seed=seed),
             on_start=started,
             on_log=lambda row: tell("training", row["step"], total, row),
         )
@@ -160,6 +164,15 @@ def fit(
     steps = folder.total_steps
     if done < steps:
         raise Stopped(f"stopped at step {done} of {steps}; go on with the same command and --resume")
+    choice = folder.choice()
+    if choice and choice["note"]:
+        error_console.print(f"note: {choice['note']}", soft_wrap=True)
+    elif choice:
+        error_console.print(
+            f"of {len(choice['candidates'])} candidates that of step {choice['step']} is kept: score "
+            f"{choice['score']:.3f}, lower is better; real ECGs score {choice['floor']:.3f}",
+            soft_wrap=True,
+        )
     out_console.print(f"trained {steps} steps; run folder {out}")
 
 
@@ -274,14 +287,14 @@ def evaluate(
             others=others,
             tell=lambda part, done, total: tell(part, done, total, {}),
         )
-    out_console.print(
-        f"report: {report} (it draws real ECGs: it is the keeper's, and so is copies.csv)", soft_wrap=True
-    )
+    out_console.print(f"report: {report}")
+    out_console.print("It draws real ECGs, and copies.csv names real records: both are the keeper's.")
 
 
 def main() -> None:
     """Entry point: whatever goes wrong for a reason becomes one line and exit code 2, or 130 when interrupted."""
-    signal.signal(signal.SIGTERM, _interrupt)  # so that what is half-written is cleared away
+    for end in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
+        signal.signal(end, _interrupt)  # so that what is half-written is cleared away
     try:
         code = app(standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):

@@ -8,7 +8,7 @@ import platform
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
-from itertools import combinations
+from itertools import permutations
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +22,7 @@ from ecgveil.formats.inspect import record_names
 from ecgveil.formats.wfdb import OURS
 from ecgveil.leads import DERIVED, LEADS_8, LEADS_12
 from ecgveil.report import About, write_figures, write_report
-from ecgveil.store import READABLE, Form, Stored, first_form, read_stored
+from ecgveil.store import READABLE, Form, Stored, read_stored, usual_form
 
 PARTS = ("train", "holdout", "synthetic")
 OTHERS = "others"
@@ -48,7 +48,7 @@ def evaluate_folders(
     """Evaluate the ECGs of a folder, whoever made them.
 
     All are brought to one form: the leads that the three have in common, the lowest sampling rate and the shortest
-    length of their first records. Signals are kept on disk meanwhile, below `out`.
+    length, by the commonest form of each folder's first records. Signals are kept on disk meanwhile, below `out`.
 
     Parameters
     ----------
@@ -71,6 +71,8 @@ def evaluate_folders(
     ConfigError, RecordError, EvaluationError, RunError
         With the folder and the remedy; what was there before is untouched.
     """
+    if quick and drop_copies:
+        raise ConfigError("--drop-copies has to look at every record, --quick looks at few; leave one of them out")
     out = Path(out)
     folders = dict(zip(PARTS, map(Path, (train, holdout, synthetic)), strict=True))
     if others is not None:
@@ -94,7 +96,8 @@ def evaluate_folders(
             means=means,
             tell=tell,
         )
-        about = _about(stored, sets, seed, [*_reading_notes(stored, form), *notes, *evaluation.notes])
+        notes = [*_reading_notes(stored, form, folders if quick else {}), *notes, *evaluation.notes]
+        about = _about(stored, sets, seed, notes)
         tell("report", 0, 1)
         write_report(
             building / REPORT,
@@ -106,9 +109,10 @@ def evaluate_folders(
         )
         write_figures(building, evaluation)
         if drop_copies and evaluation.copies is not None:
-            write_atomic(building / "RECORDS-without-copies", _without_copies(evaluation.copies))
+            kept = _without_copies(evaluation.copies, stored["synthetic"].records)
+            write_atomic(building / "RECORDS-without-copies", kept)
         for name in folders:
-            (building / f"{name}.signals").unlink()
+            (building / f"{name}.signals").unlink(missing_ok=True)
         tell("report", 1, 1)
     return out / REPORT
 
@@ -118,14 +122,17 @@ def _require_apart(folders: dict[str, Path], out: Path) -> None:
     for name, folder in folders.items():
         if folder.resolve() in (out.resolve(), *out.resolve().parents):
             raise ConfigError(f"--out {out} lies in --{name} {folder}, among the records; choose another place")
-    for one, other in combinations(folders, 2):
-        if folders[one].resolve() == folders[other].resolve():
+    for one, other in permutations(folders, 2):
+        inner, outer = folders[one].resolve(), folders[other].resolve()
+        if inner == outer:
             raise ConfigError(f"--{one} and --{other} are the same folder, {folders[one]}; each set needs its own")
+        if outer in inner.parents:
+            raise ConfigError(f"--{one} {folders[one]} lies in --{other}, whose records it would join; move it out")
 
 
 def _common_form(folders: dict[str, Path]) -> Form:
     """Leads of all, the lowest rate and the shortest length, by the first record of each that can be used."""
-    forms = {name: first_form(folder, allow=ALLOWED[name]) for name, folder in folders.items()}
+    forms = {name: usual_form(folder, allow=ALLOWED[name]) for name, folder in folders.items()}
     common = tuple(lead for lead in LEADS_12 if all(_have(each, (lead,)) for each in forms.values()))
     leads = next((every for every in (LEADS_12, LEADS_8) if set(every) <= set(common)), common)
     if not leads:
@@ -174,23 +181,26 @@ def _different_people(stored: dict[str, Stored]) -> tuple[dict[str, ECGSet], lis
     if not kept:
         raise EvaluationError("holdout: every record is in train too; give real ECGs that training never saw")
     sets["holdout"] = sets["holdout"].take(kept)
-    return sets, [f"{twice} holdout ECGs are in train too, and were left out."]
+    return sets, [f"holdout: left out because they are in train too: {twice}."]
 
 
-def _reading_notes(stored: dict[str, Stored], form: Form) -> list[str]:
+def _reading_notes(stored: dict[str, Stored], form: Form, sampled: dict[str, Path]) -> list[str]:
     told = [f"Compared are windows of {form.seconds:g} s at {form.fs:g} Hz, {len(form.leads)} leads."]
+    for name in PARTS:
+        if name in sampled and (n := len(record_names(sampled[name]))) > QUICK:
+            told.append(f"A quick look: {name}: {QUICK} of {n} records, drawn at random, were read.")
     for name, each in stored.items():
-        told += [f"{name}: {n} records were resampled from {rate:g} Hz." for rate, n in sorted(each.resampled.items())]
+        told += [f"{name}: resampled from {rate:g} Hz: {n}." for rate, n in sorted(each.resampled.items())]
         left_out = Counter(code for finding in each.findings if not finding.kept for code in finding.reasons)
         if left_out:
             n = sum(not finding.kept for finding in each.findings)
             listed = ", ".join(f"{code} {count}" for code, count in left_out.most_common())
-            told.append(f"{name}: {n} of {len(each.findings)} records were left out ({listed}).")
+            told.append(f"{name}: left out: {n} of {len(each.findings)} records ({listed}).")
     flawed = Counter(code for finding in stored["synthetic"].findings if finding.kept for code in finding.reasons)
     if flawed:
         n = sum(bool(finding.reasons) for finding in stored["synthetic"].findings if finding.kept)
         listed = ", ".join(f"{code} {count}" for code, count in flawed.most_common())
-        told.append(f"synthetic: {n} records would be left out of a training set ({listed}); here they count.")
+        told.append(f"synthetic: records that no training set would hold, but that count here: {n} ({listed}).")
     if any(OURS in finding.notes for name in PARTS[:2] for finding in stored[name].findings):
         told.append("What is called real here was itself made by ecgveil: this shows the program, not a clinic.")
     return told
@@ -219,8 +229,7 @@ def _about(stored: dict[str, Stored], sets: dict[str, ECGSet], seed: int, notes:
     )
 
 
-def _without_copies(copies: pd.DataFrame) -> str:
-    """Names of the records of which no window was flagged, a line each."""
-    names = copies["record_name"].str.replace(r"#\d+$", "", regex=True)
-    flagged = set(names[copies["flagged"]])
-    return "".join(f"{name}\n" for name in dict.fromkeys(names) if name not in flagged)
+def _without_copies(copies: pd.DataFrame, records: tuple[str, ...]) -> str:
+    """Names of the records of which no window was flagged, a line each; `records` has the record of each window."""
+    flagged = {name for name, copied in zip(records, copies["flagged"], strict=True) if copied}
+    return "".join(f"{name}\n" for name in dict.fromkeys(records) if name not in flagged)

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from ecgveil.ecg import ECGSet
 from ecgveil.errors import ConfigError, Stopped
 from ecgveil.evaluation import Evaluation, Means, evaluate
 from ecgveil.evaluation.canaries import make_canaries
+from ecgveil.evaluation.choice import judge
 from ecgveil.files import new_folder, require_free, write_atomic
 from ecgveil.formats.wfdb_write import count_clipped, write, write_records_file
 from ecgveil.intake import Intake
@@ -22,7 +24,7 @@ from ecgveil.recipe import Recipe, load_recipe
 from ecgveil.report import COPIES, About, write_figures, write_report
 from ecgveil.sampling import Run, load
 from ecgveil.split import split
-from ecgveil.store import READABLE, first_form, read_stored
+from ecgveil.store import READABLE, read_stored, usual_form
 from ecgveil.training.critic import critic_scores
 from ecgveil.training.fit import fit
 
@@ -101,7 +103,7 @@ def release(
             generator, building, number, seed=seed, batch_size=64, progress=listener.progress("sampling")
         )
         signals = building / ".signals"
-        synthetic = read_stored(building, signals, first_form(building, allow=READABLE), allow=READABLE).ecgs
+        synthetic = read_stored(building, signals, usual_form(building, allow=READABLE), allow=READABLE).ecgs
         train, holdout = (part.pick(synthetic.leads) for part in (parts.train, parts.holdout))
         means = Means(
             critic=critic_scores(generator.folder, parts.train, parts.holdout, seed=seed),
@@ -131,7 +133,7 @@ def release(
                 pictures=pictures,
                 show_real=show_real,
             )
-        signals.unlink()
+        signals.unlink(missing_ok=True)
         write_figures(building, evaluation)
         write_atomic(building / "manifest.json", json.dumps(_manifest(about, generator), indent=1) + "\n")
         write_atomic(building / "SHA256SUMS", _checksums(building))
@@ -180,6 +182,7 @@ def _trained(ecgs: ECGSet, canaries: ECGSet | None, recipe: Recipe, path: Path, 
         seed=seed,
         resume=True,
         extra=canaries,
+        judge=partial(judge, seed=seed),
         on_start=started,
         on_log=lambda row: listener.tell("training", row["step"], total, row),
     )
@@ -224,6 +227,7 @@ def _about(
         told.append(
             f"Standardising cut {saturated['values']:.2%} of the values, in {saturated['windows']:.1%} of the windows."
         )
+    told += _choice(generator)
     if clipped:
         told.append(f"{clipped} synthetic values beyond +-32.767 {recipe.data.units} were clipped when written.")
     return About(
@@ -248,6 +252,19 @@ def _about(
     )
 
 
+def _choice(generator: Run) -> list[str]:
+    """Which checkpoint was kept, where the recipe lets the validation part choose."""
+    choice = generator.folder.choice()
+    if choice is None:
+        return []
+    if choice["note"]:
+        return [choice["note"]]
+    return [
+        f"Of {len(choice['candidates'])} checkpoints the one of step {choice['step']} was kept: it came nearest to the "
+        f"validation part, which it never saw (score {choice['score']:.3f}; real ECGs {choice['floor']:.3f})."
+    ]
+
+
 def _manifest(about: About, generator: Run) -> dict[str, Any]:
     units = generator.recipe.data.units
     return {
@@ -257,6 +274,7 @@ def _manifest(about: About, generator: Run) -> dict[str, Any]:
         "settings": dict(about.settings),
         "seed": about.seed,
         "steps": generator.step,
+        "checkpoint_choice": generator.folder.choice(),
         "versions": dict(about.versions),
         "counts": dict(about.counts),
         "records_read": {"kept": about.kept, "left_out": dict(about.left_out)},

@@ -64,6 +64,9 @@ class TrainingSettings(Settings):
     augment_gain: float = Field(0.0, ge=0, description="SD of the log gain given to real and synthetic alike")
     augment_noise: float = Field(0.0, ge=0, description="SD of the noise given to both, model units")
     pictures: int = Field(8, ge=0, le=200, description="sample pictures along training")
+    candidates: int = Field(
+        0, ge=0, le=100, description="averaged generators judged along the last half, the best kept; 0: the last is"
+    )
     checkpoint_seconds: float = Field(30.0, gt=0, description="time between checkpoints; changes no number, s")
 
     @model_validator(mode="after")

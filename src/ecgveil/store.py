@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,6 +21,8 @@ from ecgveil.windows import cut, resample
 
 # Flaws with which a record can still be read and compared.
 READABLE = tuple(code for code in REASONS if code not in ("unreadable", "missing_lead", "nan", "too_short", "low_rate"))
+
+_LOOKED_AT = 25  # records that tell the form
 
 Progress = Callable[[int, int], object]
 
@@ -38,27 +42,44 @@ class Form:
 
 @dataclass(frozen=True)
 class Stored:
-    """A set, the finding of every record, and how many of those kept had another sampling rate, by rate."""
+    """A set whose signals lie on disk.
+
+    Parameters
+    ----------
+    ecgs : the windows
+    findings : of every record
+    resampled : how many of those kept had another sampling rate, by rate
+    records : of each window its record's name
+    """
 
     ecgs: ECGSet
     findings: list[Finding]
     resampled: dict[float, int]
+    records: tuple[str, ...]
 
 
-def first_form(folder: str | Path, *, allow: Sequence[str] = ()) -> Form:
-    """Form of the first record that can be used: the 12 leads, the 8 independent ones, or those that there are.
+def usual_form(folder: str | Path, *, allow: Sequence[str] = ()) -> Form:
+    """The commonest form of the first records: the 12 leads, the 8 independent ones, or those that there are.
 
     Raises
     ------
     RecordError
         The folder cannot be read, or holds no record that can be used.
     """
-    findings = []
+    findings: list[Finding] = []
+    forms = Counter[Form]()
     for finding, record in scan(folder, leads=(), allow=allow):
-        if record is not None and record.n_samples and set(record.leads) & set(LEADS_12):
-            known = next((all_ for all_ in (LEADS_12, LEADS_8) if set(all_) <= set(record.leads)), None)
-            return Form(known or tuple(lead for lead in LEADS_12 if lead in record.leads), record.fs, record.n_samples)
         findings.append(finding)
+        if record is not None and record.n_samples and set(record.leads) & set(LEADS_12):
+            known = next((every for every in (LEADS_12, LEADS_8) if set(every) <= set(record.leads)), None)
+            leads = known or tuple(lead for lead in LEADS_12 if lead in record.leads)
+            forms[Form(leads, record.fs, record.n_samples)] += 1
+        if forms.total() == _LOOKED_AT:
+            break
+    if forms:
+        return forms.most_common(1)[0][0]
+    if any(finding.kept for finding in findings):
+        raise RecordError(f"{folder}: no record has a standard lead; name them {', '.join(LEADS_12)}")
     raise RecordError(f"{folder}: {_none_kept(findings)}")
 
 
@@ -76,7 +97,8 @@ def read_stored(
     Parameters
     ----------
     folder : of WFDB records
-    file : for the signals, float32; it must stay while the set is used
+    file : for the signals, float32. Its name is gone from the folder when this returns (where the system allows it),
+        so that nothing stays behind whatever happens; the space is free when the set is
     form : of the windows; a record with a lower sampling rate or too few samples is left out
     allow : reason codes that do not exclude a record
     names : records to read, by name; None for all
@@ -89,8 +111,9 @@ def read_stored(
     """
     findings, rates = [], Counter[float]()
     columns: dict[str, list] = defaultdict(list)
+    records: list[str] = []
     units = ""
-    with open(file, "wb") as out:
+    with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as out:
         for finding, record in scan(folder, leads=form.leads, allow=allow, names=names, progress=progress):
             windows, finding = _windows(record, finding, form)
             findings.append(finding)
@@ -104,6 +127,7 @@ def read_stored(
             rates[record.fs] += record.fs != form.fs
             out.write(np.ascontiguousarray(windows, np.float32).tobytes())
             _describe(columns, record, len(windows))
+            records += [record.name] * len(windows)
     if not columns:
         raise RecordError(f"{folder}: {_none_kept(findings)}")
     shape = (len(columns["record_name"]), len(form.leads), form.n_samples)
@@ -115,7 +139,9 @@ def read_stored(
         age=np.array(columns.pop("age"), np.float32),
         **{name: tuple(values) for name, values in columns.items()},
     )
-    return Stored(ecgs, findings, {rate: n for rate, n in rates.items() if n})
+    with suppress(OSError):  # a system that keeps open files needs it until the end
+        file.unlink()
+    return Stored(ecgs, findings, {rate: n for rate, n in rates.items() if n}, tuple(records))
 
 
 def _windows(record: Record | None, finding: Finding, form: Form) -> tuple[np.ndarray | None, Finding]:

@@ -14,6 +14,7 @@ from ecgveil.evaluation.clock import Clock, Tell
 from ecgveil.evaluation.features import Features
 from ecgveil.evaluation.fidelity import judge
 from ecgveil.evaluation.metric import Metric
+from ecgveil.evaluation.near_copies import TAKEN_OUT
 from ecgveil.evaluation.parts import Means, Rows, Sets
 from ecgveil.evaluation.privacy import Distances, all_distances
 from ecgveil.evaluation.two_sample import TwoSample
@@ -40,6 +41,7 @@ class Evaluation:
     told_apart : ECGs judged by the two-sample classifier, rows of the sets given; None where there were too few
     uses : what classifiers of the labels reached, see `utility.utility_metrics`; None where there are no labels
     seconds : time that each part took
+    quick : a first look at few records
     """
 
     metrics: list[Metric]
@@ -54,6 +56,7 @@ class Evaluation:
     told_apart: TwoSample | None = None
     uses: pd.DataFrame | None = None
     seconds: dict[str, float] = field(default_factory=dict)
+    quick: bool = False
 
 
 def evaluate(
@@ -95,7 +98,9 @@ def evaluate(
     usable = np.ones(len(synthetic), bool)
     if drop_copies and copies is not None:
         usable = ~copies["flagged"].to_numpy()
-        notes.append(f"{int((~usable).sum())} synthetic ECGs were flagged as copies and left out of all other figures.")
+        dropped = int((~usable).sum())
+        notes.append(f"Synthetic ECGs flagged as copies, and left out of all other figures: {dropped}.")
+        metrics = [replace(each, verdict=TAKEN_OUT) if dropped else each for each in metrics]
     if not usable.any():
         raise EvaluationError("synthetic: every ECG was flagged as a copy; nothing is left to evaluate")
     summaries = parts.summaries_of(given, _drawn(given, usable, seed, QUICK if quick else MOST, notes), clock)
@@ -124,6 +129,7 @@ def evaluate(
         told_apart,
         uses,
         clock.seconds,
+        quick,
     )
 
 
@@ -144,7 +150,7 @@ def _check(sets: dict[str, ECGSet]) -> None:
     for name, ecgs in sets.items():
         if not len(ecgs):
             raise EvaluationError(f"{name} holds no ECG; evaluation needs train, holdout and synthetic ECGs")
-        for what in ("fs", "units"):
+        for what in ("fs", "units", "n_samples"):
             if getattr(ecgs, what) != getattr(train, what):
                 found, needed = getattr(ecgs, what), getattr(train, what)
                 raise EvaluationError(
@@ -157,7 +163,7 @@ def _check(sets: dict[str, ECGSet]) -> None:
     shared = set(train.patient_id) & set(sets["holdout"].patient_id)
     if shared:
         raise EvaluationError(
-            f"{len(shared)} patients are in both train and holdout; split by patient, or no floor means anything"
+            f"train and holdout share patients ({len(shared)}); split by patient, or no floor means anything"
         )
 
 

@@ -72,7 +72,7 @@ def consistency_metrics(
         (train, holdout, synthetic), patient_ids, 2, seed,
     )  # fmt: skip
     found = [result.metric(i, name, "lower") for i, name in enumerate(VARIATION)]
-    return [replace(metric, ci_high=min(1.0, metric.ci_high)) for metric in found]
+    return [replace(metric, ci_high=float(np.minimum(1.0, metric.ci_high))) for metric in found]
 
 
 def repeat_metrics(

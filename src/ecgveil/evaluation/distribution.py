@@ -372,7 +372,6 @@ def _share_metric(name: str, sets: Sets, patient_id: Sets, seed: int) -> Metric:
     target = holdout if sought else float("nan")
     of = "training records"
     low, high = clopper_pearson(counts[0], n)
-    p /= 2 if sought else 1  # every p value is one-sided
     return Metric("fidelity", name, synthetic, low, high, better, train, n, verdict, of, target, p)
 
 

@@ -29,7 +29,8 @@ class Metric:
     verdict : in words
     floor_of : what stands in the synthetic ECGs' place in `floor`
     target : the value sought where `better` is 'target', otherwise NaN
-    p_value : how probable so bad a value is where nothing is wrong, one-sided; NaN where that is not tested
+    p_value : how probable so bad a value is where nothing is wrong; NaN where that is not tested.
+        One-sided, but of `normal_share`, which may be too high or too low
     """
 
     family: str

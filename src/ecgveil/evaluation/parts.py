@@ -22,7 +22,7 @@ from ecgveil.evaluation.features import draw_rows
 from ecgveil.evaluation.fidelity import fidelity_metrics
 from ecgveil.evaluation.membership import membership_metrics, membership_notes
 from ecgveil.evaluation.metric import Metric
-from ecgveil.evaluation.near_copies import copies_metric, real_copies_share
+from ecgveil.evaluation.near_copies import copies_metric, real_copies_share, same_recordings_note
 from ecgveil.evaluation.privacy import Apart, Distances, privacy_metrics
 from ecgveil.evaluation.rules import rules_metrics
 from ecgveil.evaluation.spectra import spectral_metrics
@@ -77,7 +77,10 @@ def fidelity(
     one, other, made = [each.features for each in summaries]
     in_mv = summaries[0].ecgs.units == "mV"
     if not in_mv:
-        notes.append(f"The unit is {summaries[0].ecgs.units}, not mV: amplitudes and limb leads are not compared.")
+        unit = summaries[0].ecgs.units
+        notes.append(
+            f"The unit is {unit}, not mV: amplitudes and limb leads are not compared; for uV read 0.001 {unit}."
+        )
     with clock.part("likeness"):
         metrics = fidelity_metrics(one, other, made, seed=seed, in_mv=in_mv)
         metrics += spectral_metrics(one, other, made, seed=seed)
@@ -158,7 +161,9 @@ def copies(sets: Sets, seed: int, clock: Clock, notes: list[str]) -> tuple[list[
     try:
         with clock.part("copies") as progress:
             table = find_copies(*sets, seed=seed, progress=progress)
-            return [copies_metric(table, *real_copies_share(sets[0], sets[1], seed=seed))], table
+            floor = real_copies_share(sets[0], sets[1], seed=seed)
+            notes += same_recordings_note(*floor)
+            return [copies_metric(table, *floor)], table
     except EvaluationError as error:
         notes.append(f"Copies were not looked for: {error}.")
         return [], None

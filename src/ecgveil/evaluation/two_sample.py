@@ -221,13 +221,16 @@ def _check_form(sets: tuple[ECGSet, ...]) -> None:
 
 
 def _p_value(judged: TwoSample, floor: TwoSample) -> float:
-    """How probable it is that synthetic ECGs are told from holdout ones so much better than train ones are.
+    """How probable it is that synthetic ECGs are told from holdout ones so much better than train ones are, or worse.
 
     The lower end of the difference's interval from those of both (Zou and Donner, Stat Med 27:1693, 2008); a floor
-    below 0.5 is chance.
+    below 0.5 is chance. Surely below 0.5 lies who is fooled by copies: the real ECG that a synthetic one repeats was
+    learned as real.
     """
     reach = np.hypot(judged.auc - judged.auc_low, floor.auc_high - floor.auc)
-    return float(norm.sf(norm.isf(0.025) * (judged.auc - max(floor.auc, 0.5)) / reach))
+    better = (judged.auc - max(floor.auc, 0.5)) / reach
+    worse = (0.5 - judged.auc) / max(judged.auc_high - judged.auc, 1e-9)
+    return float(min(1.0, 2 * norm.sf(norm.isf(0.025) * max(better, worse))))
 
 
 def _shown(x: np.ndarray, noise: float, rng: np.random.Generator) -> np.ndarray:

@@ -208,11 +208,17 @@ def _spread(pictures: Sequence[tuple[int, bytes]]) -> list[tuple[int, bytes]]:
 def _families(metrics: Sequence[Metric]) -> list[tuple[str, list[dict]]]:
     """(title, rows) of the table of all figures."""
     titles = {"fidelity": "Likeness", "utility": "Use", "privacy": "Privacy"}
-    return [
+    families = [
         (title, rows)
         for family, title in titles.items()
         if (rows := [_row(metric) for metric in metrics if metric.family == family])
     ]
+    told: set[str] = set()
+    for row in (row for _, rows in families for row in rows):
+        if row["meaning"] in told:  # what holds for several figures is said of the first
+            row["meaning"] = ""
+        told.add(row["meaning"])
+    return families
 
 
 def _row(metric: Metric) -> dict[str, str]:
@@ -222,7 +228,7 @@ def _row(metric: Metric) -> dict[str, str]:
         "name": words.full_name(metric),
         "key": metric.name,
         "value": text(metric.value),
-        "interval": f"{text(metric.ci_low)} to {text(metric.ci_high)}",
+        "interval": f"{text(metric.ci_low)} to {text(metric.ci_high)}" if metric.ci_low == metric.ci_low else "-",
         "aim": aim,
         "floor": text(metric.floor),
         "floor_of": metric.floor_of,

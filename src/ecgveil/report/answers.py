@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ecgveil.evaluation import Evaluation, Metric
 from ecgveil.evaluation.fidelity import BEYOND, WITHIN
 from ecgveil.evaluation.membership import LEAKAGE
 from ecgveil.evaluation.metric import LEAST_N, TOO_FEW, text
-from ecgveil.evaluation.near_copies import COPIES
+from ecgveil.evaluation.near_copies import COPIES, OF_HOLDOUT, TAKEN_OUT
 from ecgveil.evaluation.privacy import CLOSER, NEARER
 from ecgveil.report.words import full_name
 
-ACCUSING = (LEAKAGE, COPIES, CLOSER, NEARER)
+ACCUSING = (LEAKAGE, COPIES, OF_HOLDOUT, CLOSER, NEARER)
+LEAST_YES = 100  # people on a side: with fewer, differences that anybody would notice go unseen
 _TELLING_AUC = 0.75  # a classifier above it tells most of the synthetic ECGs from real ones
 _FEW_BEYOND = 0.25  # share of the figures
+_AS_GOOD = 0.9  # of what real ECGs teach beyond guessing
 
 
 @dataclass(frozen=True)
@@ -30,86 +31,130 @@ class Answer:
 
 def answers(evaluation: Evaluation) -> list[Answer]:
     """The three answers, from the figures alone."""
-    metrics = evaluation.metrics
-    return [_real(metrics), _useful(metrics), _betrays(metrics)]
+    return [_real(evaluation), _useful(evaluation), _betrays(evaluation)]
 
 
-def _real(metrics: Sequence[Metric]) -> Answer:
+def _real(evaluation: Evaluation) -> Answer:
     question = "Is it real enough?"
-    judged = [m for m in metrics if m.family == "fidelity" and m.verdict in (WITHIN, BEYOND)]
+    judged = [m for m in evaluation.metrics if m.family == "fidelity" and m.verdict in (WITHIN, BEYOND)]
     beyond = [m for m in judged if m.verdict == BEYOND]
     if not judged:
-        return Answer(question, "Cannot tell", None, [f"Fewer than {LEAST_N} people on one side."])
+        return Answer(question, "Cannot tell: too few people", None, [f"It takes {LEAST_N} people on either side."])
     n = min(m.n for m in judged)
     told = [
         f"{len(judged) - len(beyond)} of {len(judged)} figures of likeness are no further from real ECGs than real "
-        f"ECGs are from each other (n = {n} on a side; smaller differences would not be seen)."
+        f"ECGs are from each other (n = {n} people on a side; smaller differences would not be seen)."
     ]
+    classifier = _named(evaluation, "c2st_auc")
+    if classifier is not None:
+        told.insert(0, _told_apart(classifier, evaluation.quick))
     if beyond:
         worst = sorted(beyond, key=lambda m: m.p_value if m.p_value == m.p_value else 1.0)
         more = f", and {len(worst) - 6} more" if len(worst) > 6 else ""
         told.append(f"Further away: {', '.join(full_name(m) for m in worst[:6])}{more}.")
-    classifier = next((m for m in metrics if m.name == "c2st_auc" and m.value == m.value), None)
-    if classifier is not None:
-        told.insert(
-            0,
-            f"A classifier trained to tell synthetic from real ECGs reaches an AUC of {text(classifier.value)} (95 % "
-            f"interval {text(classifier.ci_low)} to {text(classifier.ci_high)}; 0.5 is guessing, real against real "
-            f"{text(classifier.floor)}).",
-        )
-    if not beyond:
-        return Answer(question, f"Yes, as far as {n} ECGs a side can tell", True, told)
-    told_apart = classifier is not None and classifier.value > _TELLING_AUC
-    if len(beyond) > _FEW_BEYOND * len(judged) or told_apart:
-        return Answer(question, "No: they can be told from real ECGs", False, told)
-    return Answer(question, "In most figures; not in all", False, told)
+        telling = classifier is not None and classifier.verdict == BEYOND and classifier.value > _TELLING_AUC
+        if telling or len(beyond) > _FEW_BEYOND * len(judged):
+            return Answer(question, "No: they can be told from real ECGs", False, told)
+        return Answer(question, "In most figures, not in all", False, told)
+    if n < LEAST_YES:
+        return Answer(question, f"No difference seen; {n} people a side are too few to say yes", None, told)
+    if classifier is None or evaluation.quick:
+        return Answer(question, "No difference seen at a first look", None, told)
+    return Answer(question, f"Yes, as far as {n} people a side can tell", True, told)
 
 
-def _useful(metrics: Sequence[Metric]) -> Answer:
+def _told_apart(classifier: Metric, quick: bool) -> str:
+    kind = "Decision trees" if quick else "A network and decision trees"
+    told = (
+        f"{kind} trained to tell synthetic from real ECGs reach an AUC of {text(classifier.value)} (95 % interval "
+        f"{text(classifier.ci_low)} to {text(classifier.ci_high)}; 0.5 is guessing, real against real "
+        f"{text(classifier.floor)})."
+    )
+    if classifier.verdict == BEYOND and classifier.value < 0.5:
+        told += " Below guessing: the synthetic ECGs repeat the very real ones that they are compared with."
+    return told
+
+
+def _useful(evaluation: Evaluation) -> Answer:
     question = "Is it useful?"
-    tstr = next((m for m in metrics if m.name == "tstr_auroc" and m.value == m.value), None)
-    if tstr is None:
+    tstr, real = _named(evaluation, "tstr_auroc"), _named(evaluation, "real_auroc_100")
+    if tstr is None or real is None:
+        if evaluation.quick:
+            return Answer(question, "Not tested", None, ["A quick look trains no classifier of diagnoses."])
         return Answer(question, "Not tested", None, ["It takes labels, such as diagnoses, on real and synthetic ECGs."])
     told = [
-        f"A classifier trained on synthetic ECGs alone reaches, on real ones of other people, an AUROC of "
-        f"{text(tstr.value)} (95 % interval {text(tstr.ci_low)} to {text(tstr.ci_high)}); trained on real ECGs, "
-        f"{text(tstr.floor)}."
+        f"Classifiers trained on synthetic ECGs alone reach, on real ones of other people, an AUROC of "
+        f"{text(tstr.value)} (95 % interval {text(tstr.ci_low)} to {text(tstr.ci_high)}; n = {tstr.n}); trained on "
+        f"real ECGs, {text(real.value)} ({text(real.ci_low)} to {text(real.ci_high)})."
     ]
-    gain = next((m for m in metrics if m.name == "rarest_class_gain_auroc" and m.value == m.value), None)
+    gain = _named(evaluation, "rarest_class_gain_auroc")
     if gain is not None:
         told.append(
             f"Added to the real ECGs, they change the AUROC of the rarest class by {text(gain.value)} "
             f"({text(gain.ci_low)} to {text(gain.ci_high)})."
         )
-    share = (tstr.value - 0.5) / (tstr.floor - 0.5) if tstr.floor > 0.5 else float("nan")
-    if share >= 0.9:
+    if real.ci_low <= 0.5:
+        return Answer(question, "Cannot tell: not even real ECGs teach these labels", None, told)
+    share = (tstr.value - 0.5) / (real.value - 0.5)
+    if tstr.ci_low <= 0.5:
+        little = (tstr.ci_high - 0.5) / (real.value - 0.5) < 0.5
+        answer = "No: hardly anything can be learned from them" if little else "Cannot tell with n this small"
+        return Answer(question, answer, False if little else None, told)
+    if share >= _AS_GOOD:
         return Answer(question, "Yes: nearly as good to learn from as real ECGs", True, told)
-    if tstr.ci_low > 0.5:
-        return Answer(question, f"In part: {100 * share:.0f} % of what real ECGs teach", False, told)
-    return Answer(question, "No: nothing could be learned from them", False, told)
+    return Answer(question, f"In part: {100 * share:.0f} % of what real ECGs teach beyond guessing", False, told)
 
 
-def _betrays(metrics: Sequence[Metric]) -> Answer:
+def _betrays(evaluation: Evaluation) -> Answer:
     question = "Whom does it betray?"
-    tried = [m for m in metrics if m.family == "privacy" and m.value == m.value]
-    found = [m for m in tried if m.verdict in ACCUSING]
-    if found:
-        told = [f"{_capital(full_name(m))}: {text(m.value)} ({text(m.ci_low)} to {text(m.ci_high)}), {m.verdict}."
-                for m in found]  # fmt: skip
-        return Answer(question, "People in the training set: do not share", False, told)
-    judged = [m for m in tried if not m.verdict.startswith(TOO_FEW)]
     promise = "No test can show that nothing leaks: weaker leaks and attacks that were not tried remain possible."
-    if not judged:
-        return Answer(question, "Cannot tell: too few ECGs", None, [promise])
-    told = [f"None of {len(judged)} tests found copies of training ECGs, or a way to tell who was among them."]
-    best = max((m for m in judged if m.name.startswith("membership_") and m.name.endswith("_auc")),
-               key=lambda m: m.value, default=None)  # fmt: skip
-    if best is not None:
+    tried = [m for m in evaluation.metrics if m.family == "privacy" and m.value == m.value]
+    found = [m for m in tried if m.verdict in ACCUSING]
+    copies = _named(evaluation, "copies_share")
+    if found:
+        told = [
+            f"{_capital(full_name(m))}: {text(m.value)} ({text(m.ci_low)} to {text(m.ci_high)}), {m.verdict}."
+            for m in found
+        ]
+        if all(m.verdict == OF_HOLDOUT for m in found):
+            return Answer(question, "People in the holdout: do not share, and look for the mistake", False, told)
+        return Answer(question, "People in the training set: do not share", False, told)
+    judged = [m for m in tried if not m.verdict.startswith(TOO_FEW) and m.verdict != TAKEN_OUT]
+    attacks = [m for m in judged if m.name.startswith("membership_") and m.name.endswith("_auc")]
+    told = []
+    if copies is not None:
+        told.append(_of_copies(copies))
+    if attacks:
+        best = max(attacks, key=lambda m: m.value)
         told.append(
-            f"The best attack on membership reached an AUC of {text(best.value)} (95 % interval {text(best.ci_low)} to "
-            f"{text(best.ci_high)}; guessing 0.5) with {best.n} people on a side."
+            f"{len(attacks)} attacks could not tell who was in the training set; the best reached an AUC of "
+            f"{text(best.value)} (95 % interval {text(best.ci_low)} to {text(best.ci_high)}; guessing 0.5) with "
+            f"{best.n} people on a side."
         )
+    else:
+        told.append("No attack on membership could be judged: too few people, or ECGs without beats.")
+    if copies is None or not attacks:
+        return Answer(question, "Cannot tell", None, [*told, promise])
+    if evaluation.quick:
+        return Answer(question, "Nobody found at a first look", None, [*told, promise])
     return Answer(question, "Nobody, as far as these tests can tell", True, [*told, promise])
+
+
+def _of_copies(copies: Metric) -> str:
+    if copies.verdict == TAKEN_OUT:
+        return (
+            f"{100 * copies.value:.2g} % of the ECGs were copies of real ones, and were taken out; this is of the rest."
+        )
+    if not copies.value:
+        return "None of the ECGs was found to be a copy of a real one."
+    return (
+        f"{100 * copies.value:.2g} % of the ECGs look like copies of real ones, {copies.verdict}: copies.csv names "
+        f"them (of unrelated real ECGs {100 * copies.floor:.2g} % do)."
+    )
+
+
+def _named(evaluation: Evaluation, name: str) -> Metric | None:
+    return next((m for m in evaluation.metrics if m.name == name and m.value == m.value), None)
 
 
 def _capital(sentence: str) -> str:

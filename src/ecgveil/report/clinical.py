@@ -154,6 +154,12 @@ def share_of(features: Features, among: np.ndarray, of: np.ndarray | None = None
     return Share(count, n, low, high)
 
 
+def interpretable(features: Features) -> bool:
+    """Whether any ECG of the set got a conclusion; none does in a unit other than mV."""
+    found = _conclusion(features)
+    return found is not None and bool((found != CONCLUSIONS[-1]).any())
+
+
 def normal_share(features: Features) -> Share | None:
     """Share of the ECGs called normal; None where no conclusion was drawn."""
     found = _conclusion(features)

@@ -27,8 +27,8 @@ _MEMBERSHIP = {
 }
 _BY_NAME = {
     "c2st_auc": (
-        "A network is trained to tell synthetic from real ECGs, and tried on ECGs of people it has not seen. 0.5 is "
-        "guessing and 1 is certainty: the figure to believe when the others flatter."
+        "Classifiers are trained to tell synthetic from real ECGs, and tried on ECGs of people they have not seen. "
+        "0.5 is guessing and 1 is certainty: the figure to believe when the others flatter."
     ),
     "psd_distance_db": (
         "How far the mean power at each frequency lies from that of real ECGs. Too little at high frequencies means "

@@ -8,7 +8,7 @@ from ecgveil.evaluation.membership import LEAKAGE
 from ecgveil.evaluation.membership import NO_EVIDENCE as NO_LEAKAGE
 from ecgveil.evaluation.metric import LEAST_N, TOO_FEW, text
 from ecgveil.evaluation.privacy import NO_EVIDENCE
-from ecgveil.report.clinical import normal_share, tellable
+from ecgveil.report.clinical import interpretable, normal_share, tellable
 
 NAMES = {
     "heart_rate_ks": "heart rate",
@@ -93,6 +93,9 @@ def full_name(metric: Metric) -> str:
             attack, _, rate = metric.name.removeprefix("membership_").partition("_tpr_at_fpr_")
             figure = f": share found at {100 * float(rate):g} % false alarms"
         return f"who was in training, by {ATTACKS.get(attack, attack)}{figure or ': AUC'}"
+    if metric.name.startswith("attribute_"):
+        what = metric.name.removeprefix("attribute_").replace("_advantage", "").replace("_", " ")
+        return f"what it reveals of {what}, beyond what is known of anybody"
     if metric.name.endswith("_encoder"):
         return f"learned representation: {metric.name.removesuffix('_encoder')}"
     return NAMES.get(metric.name, metric.name.replace("_", " "))
@@ -134,6 +137,8 @@ def not_shown(evaluation: Evaluation) -> list[str]:
 
 def clinical(evaluation: Evaluation, *, public: bool = False) -> list[str]:
     """What the clinical tables say, a sentence each; real ECGs of a few people are not spoken of where `public`."""
+    if not interpretable(evaluation.train):
+        return []
     shares = {
         words: normal_share(getattr(evaluation, name))
         for name, words in (("synthetic", "synthetic"), ("train", "training"), ("holdout", "holdout"))
@@ -160,7 +165,7 @@ def _fidelity(metrics: list[Metric]) -> list[str]:
     share = "All" if within == len(figures) else str(within)
     said = [
         f"{share} of {len(figures)} figures of likeness are no further from real ECGs than real ECGs are from each "
-        f"other, as far as {figures[0].n} records on a side can tell."
+        f"other, as far as {min(metric.n for metric in figures)} people on a side can tell."
     ]
     if beyond:
         said.append(f"Further from real ECGs than real ones are from each other: {', '.join(beyond)}.")

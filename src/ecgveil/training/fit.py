@@ -28,7 +28,8 @@ from ecgveil.models.contract import Context
 from ecgveil.models.draw import draw
 from ecgveil.models.rhythm import LabelledRhythm, Rhythm
 from ecgveil.recipe import Recipe, load_recipe
-from ecgveil.split import split
+from ecgveil.split import Parts, split
+from ecgveil.training.choosing import FIRST, LEAST_PATIENTS, Chooser, Judge, candidate_steps, one_of_each
 from ecgveil.training.loop import Players, train
 from ecgveil.training.run import RunFolder
 
@@ -44,6 +45,7 @@ def fit(
     resume: bool = False,
     use_all: bool = False,
     extra: ECGSet | None = None,
+    judge: Judge | None = None,
     on_start: Callable[[int, int], None] = lambda step, total: None,
     on_log: Callable[[dict[str, Any]], None] = lambda row: None,
 ) -> RunFolder:
@@ -58,6 +60,8 @@ def fit(
     resume : continue the run in `out` if there is one
     use_all : train on all these ECGs, because what is held out lies elsewhere
     extra : ECGs to train on beside the training part, in the same form: canaries
+    judge : of (validation ECGs, synthetic ECGs), returns a dict with 'score', the lower the better, and its parts; what
+        chooses between the recipe's `training.candidates`, such as `ecgveil.evaluation.choice.judge`
     on_start : called once with (first step, all steps)
     on_log : called with each row of metrics
 
@@ -79,20 +83,25 @@ def fit(
     if exists and not resume:
         _refuse(out)
     _check_form(ecgs, recipe)
-    train_part = ecgs if use_all else split(ecgs, seed=seed).train
+    parts = None if use_all else split(ecgs, seed=seed)
+    train_part = parts.train if parts else ecgs
     if extra is not None:
         train_part = concat([train_part, extra])
     fingerprint = _fingerprint(train_part, recipe.data.labels)
+    choosing = _choosing(parts, recipe, judge)
     if exists:
-        folder = _resumed(out, recipe, seed, fingerprint)
+        folder = _resumed(out, recipe, seed, {"data_sha256": fingerprint, **choosing})
         players = Players(recipe, folder.context, seed)
         with folder.locked():
             state, step = folder.load_state()
         players.load(state)
     else:
-        folder, players = _begun(out, recipe, ecgs, train_part, seed, fingerprint)
+        folder, players = _begun(out, recipe, ecgs, train_part, seed, {"data_sha256": fingerprint, **choosing})
         step = 0
     windows, _ = folder.encoder.encode(train_part)
+    chooser = None
+    if judge and parts and choosing and not choosing["choice_note"]:
+        chooser = _chooser(folder, judge, parts, seed)
     on_start(step, recipe.n_steps(len(windows)))
     with folder.locked(), _asked_to_stop() as stop:
         train(
@@ -106,6 +115,7 @@ def fit(
             on_log=on_log,
             on_picture=lambda at, generator: _picture(folder, generator, seed, at),
             stop=stop,
+            chooser=chooser,
         )
     return folder
 
@@ -127,8 +137,41 @@ def _check_form(ecgs: ECGSet, recipe: Recipe) -> None:
         )
 
 
+def _choosing(parts: Parts | None, recipe: Recipe, judge: Judge | None) -> dict[str, Any]:
+    """What provenance says of the choice between candidates; nothing where the recipe has none."""
+    number = recipe.training.candidates
+    if not number:
+        return {}
+    if parts is None:
+        raise ConfigError(
+            f"training.candidates is {number}, but with all ECGs trained on there is none to choose by; set it to 0"
+        )
+    if judge is None:
+        raise ConfigError(
+            f"training.candidates is {number}: give fit a judge, ecgveil.evaluation.choice.judge is one; or set it to 0"
+        )
+    patients, note = len(set(parts.validation.patient_id)), ""
+    if patients < LEAST_PATIENTS:
+        note = (
+            f"no candidate was judged: the validation part has {patients} patients, fewer than {LEAST_PATIENTS}; "
+            "the weights of the last step are kept"
+        )
+    return {"validation_sha256": _fingerprint(parts.validation, recipe.data.labels), "choice_note": note}
+
+
+def _chooser(folder: RunFolder, judge: Judge, parts: Parts, seed: int) -> Chooser:
+    """Candidates of this run, and the best of those judged before it was stopped."""
+    reference = one_of_each(parts.train, seed)
+
+    def made(generator: nn.Module) -> ECGSet:
+        return _drawn(folder, generator, seed, FIRST, len(reference))
+
+    steps = candidate_steps(folder.total_steps, folder.recipe.training.candidates)
+    return Chooser(steps, judge, parts.validation, reference, made, *folder.load_chosen())
+
+
 def _begun(
-    out: Path, recipe: Recipe, ecgs: ECGSet, train_part: ECGSet, seed: int, fingerprint: str
+    out: Path, recipe: Recipe, ecgs: ECGSet, train_part: ECGSet, seed: int, known: dict[str, Any]
 ) -> tuple[RunFolder, Players]:
     """A new run at step 0: what is fitted on the training part, and untrained players."""
     encoder = Encoder.fit(train_part, recipe.encoder.standardize, recipe.encoder.arrange, **recipe.encoder_settings())
@@ -144,21 +187,21 @@ def _begun(
         encoder=encoder,
         rhythm=rhythm,
         conditions=conditions,
-        provenance=_provenance(ecgs, train_part, encoder, seed, fingerprint),
+        provenance=_provenance(ecgs, train_part, encoder, seed, known),
         state=players.state(),
         weights=players.average.state_dict(),
     )
     return folder, players
 
 
-def _resumed(out: Path, recipe: Recipe, seed: int, fingerprint: str) -> RunFolder:
+def _resumed(out: Path, recipe: Recipe, seed: int, known: dict[str, Any]) -> RunFolder:
     """The run in `out`, if it is this very run."""
     folder = RunFolder(out)
     if folder.recipe != recipe:
         raise RunError(f"{out} was made with other settings ({_difference(folder.recipe, recipe)}); give the same")
     if folder.provenance["seed"] != seed:
         raise RunError(f"{out} was made with seed {folder.provenance['seed']}, not {seed}; give the same seed")
-    if folder.provenance["data_sha256"] != fingerprint:
+    if any(folder.provenance.get(key) != value for key, value in known.items()):
         raise RunError(f"{out} was trained on other records than these; give the same data")
     return folder
 
@@ -196,13 +239,13 @@ def _fingerprint(ecgs: ECGSet, labels: tuple[str, ...]) -> str:
     return digest.hexdigest()
 
 
-def _provenance(ecgs: ECGSet, train_part: ECGSet, encoder: Encoder, seed: int, fingerprint: str) -> dict[str, Any]:
+def _provenance(ecgs: ECGSet, train_part: ECGSet, encoder: Encoder, seed: int, known: dict[str, Any]) -> dict[str, Any]:
     """What made this run: versions, seed, counts. Nothing of any one patient."""
     packages = ("ecgveil", "torch", "numpy", "scipy", "wfdb")
     return {
         "synthetic": "this run generates synthetic ECGs; not for clinical use",
         "seed": seed,
-        "data_sha256": fingerprint,
+        **known,
         "counts": {
             "all": {"windows": len(ecgs), "patients": len(set(ecgs.patient_id))},
             "train": {"windows": len(train_part), "patients": len(set(train_part.patient_id))},
@@ -216,12 +259,16 @@ def _provenance(ecgs: ECGSet, train_part: ECGSet, encoder: Encoder, seed: int, f
 
 def _picture(folder: RunFolder, generator: nn.Module, seed: int, step: int) -> None:
     """The same noise at every step, so that the strip shows training and not luck."""
-    signal = folder.encoder.decode(draw(generator, seed, 0, _PICTURED, folder.conditions))
-    data = folder.recipe.data
-    names = tuple(f"sample {k}" for k in range(_PICTURED))
-    ecgs = ECGSet(signal, data.fs, folder.encoder.leads, names, units=data.units)
+    ecgs = _drawn(folder, generator, seed, 0, _PICTURED)
     figure = paper.draw_strips(ecgs, range(_PICTURED), title=f"step {step}", synthetic=True)
     folder.save_picture(step, paper.to_png(figure))
+
+
+def _drawn(folder: RunFolder, generator: nn.Module, seed: int, first: int, number: int) -> ECGSet:
+    """ECGs of a generator in training, in the form of those it learns from."""
+    signal = folder.encoder.decode(draw(generator, seed, first, first + number, folder.conditions))
+    names = tuple(f"sample {k}" for k in range(number))
+    return ECGSet(signal, folder.recipe.data.fs, folder.encoder.leads, names, units=folder.recipe.data.units)
 
 
 @contextmanager

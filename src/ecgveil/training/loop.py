@@ -22,6 +22,7 @@ from ecgveil.models import MODELS
 from ecgveil.models.contract import Context, stack
 from ecgveil.recipe import Recipe
 from ecgveil.streams import INITIAL, NOISE, ORDER, TORCH, stream
+from ecgveil.training.choosing import Chooser
 from ecgveil.training.objectives import OBJECTIVES
 from ecgveil.training.run import RunFolder
 
@@ -99,6 +100,7 @@ def train(
     on_log: Callable[[dict[str, Any]], None],
     on_picture: Callable[[int, nn.Module], None],
     stop: Callable[[], bool],
+    chooser: Chooser | None = None,
 ) -> int:
     """Train from step `start`; return the step reached (less than the total only if `stop()` said so).
 
@@ -109,6 +111,7 @@ def train(
     on_log : called with each row of metrics, after it was written
     on_picture : called with (step, averaged generator) where a picture is due
     stop : asked after each step
+    chooser : judges candidates and says which weights are to be sampled; without it the latest averaged generator is
     """
     t = recipe.training
     total = recipe.n_steps(len(windows))
@@ -124,19 +127,27 @@ def train(
     while step < total and not stop():
         losses = _step(players, data, recipe, seed, step, total, fabric)
         step += 1
-        if step % log_every == 0 or step == total:
+        candidate = chooser is not None and step in chooser.steps
+        if step % log_every == 0 or step == total or candidate:
             row = {"step": step, "epoch": step * t.batch * t.critic_steps / len(windows), **losses}
             _require_finite(row, folder)
+            if chooser is not None and candidate:
+                row |= chooser.look(step, players.average)
             row["seconds_per_step"] = (time.monotonic() - began) / (step - start)
             folder.log(row)
             on_log(row)
         if step in pictures:
             on_picture(step, players.average)
         if time.monotonic() - saved_at > t.checkpoint_seconds:
-            folder.save(step, players.state(), players.average.state_dict())
+            _save(folder, step, players, chooser)
             saved_at = time.monotonic()
-    folder.save(step, players.state(), players.average.state_dict())
+    _save(folder, step, players, chooser)
     return step
+
+
+def _save(folder: RunFolder, step: int, players: Players, chooser: Chooser | None) -> None:
+    weights, choice = chooser.kept(players.average) if chooser else (players.average.state_dict(), None)
+    folder.save(step, players.state(), weights, choice)
 
 
 def _step(

@@ -3,7 +3,7 @@
 recipe.toml          settings as resolved
 encoder.json         the fitted encoder
 population.json      the fitted rhythm, where the model has one, and the conditions, where labels are learned
-weights.safetensors  the generator that is sampled
+weights.safetensors  the generator that is sampled: the last averaged one, or the candidate chosen
 state.safetensors    both players, averages and optimizers: the full state to resume from
 metrics.jsonl        one line for each logged step
 pictures/            synthetic samples along training
@@ -108,9 +108,21 @@ class RunFolder:
                 raise RunError(f"{self.path}: another process is training this run; wait for it") from error
             yield
 
-    def save(self, step: int, state: dict[str, torch.Tensor], weights: dict[str, torch.Tensor]) -> None:
-        for name, tensors in (("weights", weights), ("state", state)):
-            save_tensors(self.path / f"{name}.safetensors", tensors, step=step, seal=_seal(self.path))
+    def save(
+        self,
+        step: int,
+        state: dict[str, torch.Tensor],
+        weights: dict[str, torch.Tensor],
+        choice: dict[str, Any] | None = None,
+    ) -> None:
+        """Write a checkpoint: the state at `step`, and the weights to sample, of the candidate `choice` if any.
+
+        The weights go first and know by themselves how they were chosen: should the state not follow, training that
+        goes on from the older one comes by the same candidate again.
+        """
+        facts = {"choice": choice} if choice else {}
+        save_tensors(self.path / "weights.safetensors", weights, step=step, seal=_seal(self.path), **facts)
+        save_tensors(self.path / "state.safetensors", state, step=step, seal=_seal(self.path))
 
     def load_state(self) -> tuple[dict[str, torch.Tensor], int]:
         """The training state, and the step it was saved at; the log is cut back to that step."""
@@ -121,9 +133,41 @@ class RunFolder:
         return state, facts["step"]
 
     def load_weights(self) -> tuple[dict[str, torch.Tensor], int]:
-        """The generator's weights, and their step."""
+        """The weights to sample, and the step that training had reached; `choice` tells which step they are of."""
         weights, facts = load_tensors(self.path / "weights.safetensors")
         return weights, facts["step"]
+
+    def load_chosen(self) -> tuple[dict[str, torch.Tensor], dict[str, Any] | None]:
+        """The weights to sample, and the step and score of the candidate that they are; None where none was judged."""
+        weights, facts = load_tensors(self.path / "weights.safetensors")
+        return weights, facts.get("choice")
+
+    def choice(self) -> dict[str, Any] | None:
+        """How the weights to sample were chosen; None where the recipe has no candidates, or training is not there yet.
+
+        Returns
+        -------
+        dict
+            step : the weights are of; None where none was judged, and the weights are the last ones
+            score : of that candidate, the lower the better; None where none was judged
+            floor : what real ECGs of the training part score
+            candidates : list of {'step', 'score', and the score's parts}, in order of step
+            note : '' or why none was judged
+        """
+        if not self.recipe.training.candidates:
+            return None
+        rows = [
+            {"step": row["step"]}
+            | {key.removeprefix("choice_"): value for key, value in row.items() if key.startswith("choice_")}
+            for row in self.metrics()
+        ]
+        note = self.provenance.get("choice_note", "")
+        judged = [row for row in rows if "score" in row]
+        if not judged and not note:
+            return None
+        floor = next((row.pop("floor") for row in judged if "floor" in row), None)
+        chosen = read_facts(self.path / "weights.safetensors").get("choice") or {"step": None, "score": None}
+        return {**chosen, "floor": floor, "candidates": judged, "note": note}
 
     @property
     def total_steps(self) -> int:
