@@ -66,11 +66,11 @@ def report(table: pd.DataFrame) -> None:
     for (family, name), rows in table[table["value"].notna()].groupby(["family", "name"], sort=False):
         tested = rows["p_value"].dropna()
         small = f"{(tested < 0.05).sum()} of {len(tested)}" if len(tested) else "-"
-        mean, apart = rows[["value", "floor"]].mean(), (rows["value"] - rows["floor"]).std()
+        value, floor, apart = rows["value"].mean(), rows["floor"].mean(), (rows["value"] - rows["floor"]).std()
         alarms = int(rows["alarm"].sum() if family == "fidelity" else rows["accused"].sum())
         print(
-            f"| {name} | {len(rows)} | {rows['n'].median():.0f} | {mean['value']:.3g} | {mean['floor']:.3g} | {apart:.3g} "
-            f"| {small} | {alarms} |"
+            f"| {name} | {len(rows)} | {rows['n'].median():.0f} | {value:.3g} | {floor:.3g} "
+            f"| {apart:.3g} | {small} | {alarms} |"
         )
 
 

@@ -127,5 +127,5 @@ def test_sets_that_do_not_fit_are_refused(train, holdout):
     ):
         with pytest.raises(EvaluationError, match=what):
             evaluate(train, holdout, synthetic, seed=0, quick=True)
-    with pytest.raises(EvaluationError, match="both train and holdout"):
+    with pytest.raises(EvaluationError, match="train and holdout share patients"):
         evaluate(train, train, holdout, seed=0, quick=True)

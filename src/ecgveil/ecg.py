@@ -80,7 +80,8 @@ class ECGSet:
         unknown = set(self.sex) - set(SEXES)
         if unknown:
             raise RecordError(f"sex is {unknown.pop()!r}; use 'female', 'male' or '' for unknown")
-        bad = ~np.isfinite(self.signal).all(axis=(1, 2)) if n else np.zeros(0, bool)
+        # Record by record: the signals may lie on disk, and be larger than memory.
+        bad = np.array([not np.isfinite(record).all() for record in self.signal], bool)
         if bad.any():
             raise RecordError(f"record {self.record_name[int(bad.argmax())]} holds values that are not finite")
 

@@ -56,7 +56,8 @@ def evaluate_folders(
     out : folder to make, with `report.html`, `evaluation.json`, `copies.csv`; it appears whole or not at all
     seed : of every draw
     quick : read a few hundred records only, and leave out what takes training
-    drop_copies : leave synthetic ECGs that were flagged as copies out of the figures, and name the rest in `RECORDS`
+    drop_copies : leave synthetic ECGs that were flagged as copies out of the figures, and name the other records in
+        `RECORDS-without-copies`
     others : folder of other recordings of train and holdout patients, that training never saw, named by patient: of
         an attacker who holds them
     tell : called with (part, done, total)
@@ -85,7 +86,7 @@ def evaluate_folders(
             for name, folder in folders.items()
         }
         sets, notes = _different_people(stored)
-        means = Means(others=stored[OTHERS].ecgs if others is not None else None)
+        means = Means(others=sets.get(OTHERS))
         evaluation = evaluate(
             sets["train"],
             sets["holdout"],
@@ -167,8 +168,7 @@ def _read(name: str, folder: Path, building: Path, form: Form, quick: bool, seed
 def _different_people(stored: dict[str, Stored]) -> tuple[dict[str, ECGSet], list[str]]:
     """The sets, unnamed patients of one told from those of another, and no record in both train and holdout."""
     sets = {}
-    for name in PARTS:
-        each = stored[name]
+    for name, each in stored.items():
         known = {finding.patient_id for finding in each.findings}
         people = tuple(who if who in known else f"{name}-{who}" for who in each.ecgs.patient_id)
         sets[name] = replace(each.ecgs, patient_id=people)

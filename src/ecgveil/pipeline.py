@@ -23,7 +23,7 @@ from ecgveil.leads import LEADS_8
 from ecgveil.recipe import Recipe, load_recipe
 from ecgveil.report import COPIES, About, write_figures, write_report
 from ecgveil.sampling import Run, load
-from ecgveil.split import split
+from ecgveil.split import Parts, split
 from ecgveil.store import READABLE, read_stored, usual_form
 from ecgveil.training.critic import critic_scores
 from ecgveil.training.fit import fit
@@ -119,7 +119,7 @@ def release(
             tell=lambda part, done, total: listener.tell(part, done, total, {}),
         )
         dropped = _drop(building, evaluation) if drop_copies else 0
-        about = _about(taken, generator, number - dropped, seed, len(parts.holdout), clipped, evaluation.notes)
+        about = _about(taken, generator, number - dropped, seed, parts, clipped, evaluation.notes)
         history, pictures = generator.folder.metrics(), generator.folder.pictures()
         for name, show_real in ((KEEPERS_REPORT, True), (PUBLIC_REPORT, False)):
             write_report(
@@ -209,7 +209,7 @@ def write_samples(
 
 
 def _about(
-    taken: Intake, generator: Run, number: int, seed: int, holdout: int, clipped: int, notes: Sequence[str]
+    taken: Intake, generator: Run, number: int, seed: int, parts: Parts, clipped: int, notes: Sequence[str]
 ) -> About:
     provenance = generator.folder.provenance
     counts = provenance["counts"]
@@ -239,9 +239,9 @@ def _about(
         counts={
             "real windows": counts["all"]["windows"],
             "real patients": counts["all"]["patients"],
-            "training windows": counts["train"]["windows"],
-            "training patients": counts["train"]["patients"],
-            "holdout windows": holdout,
+            "training windows": len(parts.train),  # canaries, which were trained on too, are nobody's
+            "training patients": len(set(parts.train.patient_id)),
+            "holdout windows": len(parts.holdout),
             "synthetic ECGs": number,
         },
         fs=recipe.data.fs,

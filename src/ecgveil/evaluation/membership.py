@@ -142,8 +142,9 @@ def membership_notes(metrics: list[Metric]) -> list[str]:
         if metric.name.endswith("_auc"):
             by_n.setdefault(metric.n, []).append(metric.name.removeprefix("membership_").removesuffix("_auc"))
     notes = [
-        f"Membership{'' if len(by_n) == 1 else ' (' + ', '.join(names) + ')'}: with {n} patients on either side and {tests} tests, a leak of AUC "
-        f"{detectable_auc(n, tests=tests):.2f} or more would have been found with {POWER:.0%} probability"
+        f"Membership{' (' + ', '.join(names) + ')' if len(by_n) > 1 else ''}: with {n} patients on either side and "
+        f"{tests} tests, a leak of AUC {detectable_auc(n, tests=tests):.2f} or more would have been found with "
+        f"{POWER:.0%} probability"
         + (f", and {least_hits(n, n, FPRS[0], tests)} recognised patients at 1 % false alarms." if n >= 100 else ".")
         for n, names in by_n.items()
     ]

@@ -87,7 +87,7 @@ def write_report(
         and means over records stay
     """
     path = Path(path)
-    chosen = _chosen_rows(train, synthetic, about.seed)
+    chosen = _chosen_rows(train, evaluation.rows[2], about.seed)
     page = _template().render(
         about=about,
         show_real=show_real,
@@ -145,11 +145,14 @@ def _template() -> Template:
     )
 
 
-def _chosen_rows(train: ECGSet, synthetic: ECGSet, seed: int) -> list[tuple[int, int]]:
-    """(training row, synthetic row) drawn at random, so that nobody can have picked them."""
+def _chosen_rows(train: ECGSet, compared: np.ndarray, seed: int) -> list[tuple[int, int]]:
+    """(training row, synthetic row) drawn at random, so that nobody can have picked them.
+
+    Of the synthetic ECGs only those `compared`: what was taken out as a copy is a real ECG.
+    """
     rng = np.random.default_rng([seed, 7])
-    n = min(SHOWN, len(train), len(synthetic))
-    drawn = (rng.choice(len(each), n, replace=False) for each in (train, synthetic))
+    n = min(SHOWN, len(train), len(compared))
+    drawn = (rng.choice(each, n, replace=False) for each in (len(train), compared))
     return [(int(real), int(made)) for real, made in zip(*drawn, strict=True)]
 
 
@@ -233,7 +236,7 @@ def _row(metric: Metric) -> dict[str, str]:
         "floor": text(metric.floor),
         "floor_of": metric.floor_of,
         "n": str(metric.n),
-        "verdict": metric.verdict,
+        "verdict": words.VERDICTS.get(metric.verdict, metric.verdict),
         "good": {True: "", False: "bad"}[metric.verdict not in (*answers.ACCUSING, BEYOND)],
         "picture": Markup(intervals.picture(metric)),
         "meaning": meaning(metric),

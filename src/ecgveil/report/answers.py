@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ecgveil.evaluation import Evaluation, Metric
 from ecgveil.evaluation.fidelity import BEYOND, WITHIN
-from ecgveil.evaluation.membership import LEAKAGE
+from ecgveil.evaluation.membership import LEAKAGE, LINKAGE_BLIND
 from ecgveil.evaluation.metric import LEAST_N, TOO_FEW, text
 from ecgveil.evaluation.near_copies import COPIES, OF_HOLDOUT, TAKEN_OUT
 from ecgveil.evaluation.privacy import CLOSER, NEARER
@@ -58,7 +58,7 @@ def _real(evaluation: Evaluation) -> Answer:
         return Answer(question, "In most figures, not in all", False, told)
     if n < LEAST_YES:
         return Answer(question, f"No difference seen; {n} people a side are too few to say yes", None, told)
-    if classifier is None or evaluation.quick:
+    if classifier is None or classifier not in judged or evaluation.quick:
         return Answer(question, "No difference seen at a first look", None, told)
     return Answer(question, f"Yes, as far as {n} people a side can tell", True, told)
 
@@ -93,10 +93,10 @@ def _useful(evaluation: Evaluation) -> Answer:
             f"Added to the real ECGs, they change the AUROC of the rarest class by {text(gain.value)} "
             f"({text(gain.ci_low)} to {text(gain.ci_high)})."
         )
-    if real.ci_low <= 0.5:
+    if not real.ci_low > 0.5:  # NaN is no evidence either
         return Answer(question, "Cannot tell: not even real ECGs teach these labels", None, told)
     share = (tstr.value - 0.5) / (real.value - 0.5)
-    if tstr.ci_low <= 0.5:
+    if not tstr.ci_low > 0.5:
         little = (tstr.ci_high - 0.5) / (real.value - 0.5) < 0.5
         answer = "No: hardly anything can be learned from them" if little else "Cannot tell with n this small"
         return Answer(question, answer, False if little else None, told)
@@ -112,28 +112,26 @@ def _betrays(evaluation: Evaluation) -> Answer:
     found = [m for m in tried if m.verdict in ACCUSING]
     copies = _named(evaluation, "copies_share")
     if found:
-        told = [
-            f"{_capital(full_name(m))}: {text(m.value)} ({text(m.ci_low)} to {text(m.ci_high)}), {m.verdict}."
-            for m in found
-        ]
+        told = [f"{_capital(full_name(m))}: {text(m.value)}{_interval(m)}, {m.verdict}." for m in found]
         if all(m.verdict == OF_HOLDOUT for m in found):
             return Answer(question, "People in the holdout: do not share, and look for the mistake", False, told)
         return Answer(question, "People in the training set: do not share", False, told)
-    judged = [m for m in tried if not m.verdict.startswith(TOO_FEW) and m.verdict != TAKEN_OUT]
+    judged = [m for m in tried if not m.verdict.startswith(TOO_FEW) and m.verdict != LINKAGE_BLIND]
     attacks = [m for m in judged if m.name.startswith("membership_") and m.name.endswith("_auc")]
     told = []
     if copies is not None:
         told.append(_of_copies(copies))
     if attacks:
         best = max(attacks, key=lambda m: m.value)
+        tries = "1 attack" if len(attacks) == 1 else f"{len(attacks)} attacks"
         told.append(
-            f"{len(attacks)} attacks could not tell who was in the training set; the best reached an AUC of "
+            f"{tries} could not tell who was in the training set; the best reached an AUC of "
             f"{text(best.value)} (95 % interval {text(best.ci_low)} to {text(best.ci_high)}; guessing 0.5) with "
             f"{best.n} people on a side."
         )
     else:
         told.append("No attack on membership could be judged: too few people, or ECGs without beats.")
-    if copies is None or not attacks:
+    if copies is None or copies.verdict == TOO_FEW or not attacks:
         return Answer(question, "Cannot tell", None, [*told, promise])
     if evaluation.quick:
         return Answer(question, "Nobody found at a first look", None, [*told, promise])
@@ -141,20 +139,25 @@ def _betrays(evaluation: Evaluation) -> Answer:
 
 
 def _of_copies(copies: Metric) -> str:
-    if copies.verdict == TAKEN_OUT:
+    flagged, share = round(copies.value * copies.n), f"{100 * copies.value:.2g} %"
+    if copies.verdict == TAKEN_OUT and flagged:
         return (
-            f"{100 * copies.value:.2g} % of the ECGs were copies of real ones, and were taken out; this is of the rest."
+            f"{flagged} of {copies.n} ECGs ({share}) were copies of real ones, and were taken out; this is of the rest."
         )
-    if not copies.value:
+    if not flagged:
         return "None of the ECGs was found to be a copy of a real one."
     return (
-        f"{100 * copies.value:.2g} % of the ECGs look like copies of real ones, {copies.verdict}: copies.csv names "
-        f"them (of unrelated real ECGs {100 * copies.floor:.2g} % do)."
+        f"{flagged} of {copies.n} ECGs ({share}) might be copies of real ones, {copies.verdict}: copies.csv names them."
     )
 
 
 def _named(evaluation: Evaluation, name: str) -> Metric | None:
     return next((m for m in evaluation.metrics if m.name == name and m.value == m.value), None)
+
+
+def _interval(metric: Metric) -> str:
+    known = metric.ci_low == metric.ci_low and metric.ci_high == metric.ci_high
+    return f" ({text(metric.ci_low)} to {text(metric.ci_high)})" if known else ""
 
 
 def _capital(sentence: str) -> str:

@@ -73,6 +73,14 @@ _BY_NAME = {
         "If-then rules learned on the training ECGs ('wide QRS and ... then ...'): the share that holds as often "
         "among synthetic ones. Rules tie several measurements together, as medicine does."
     ),
+    "rules_error_increase": (
+        "How much more often those rules are wrong among synthetic ECGs than among real ones, on the mean. It "
+        "should be no more than among unseen real ECGs."
+    ),
+    "rules_broken": (
+        "How many of those rules synthetic ECGs break more often than chance would, all tests allowed for. A broken "
+        "rule is a tie between measurements that was not learned."
+    ),
     "record_repeats_share": (
         "Synthetic ECGs that nearly repeat another synthetic ECG. Many mean that the generator has collapsed onto a "
         "few."
@@ -85,9 +93,47 @@ _BY_NAME = {
         "A classifier learns from real ECGs and is tried on synthetic ones. Low values mean that synthetic ECGs do "
         "not show what their labels say."
     ),
+    "rarest_class_gain_auroc": (
+        "What the rarest class gains in AUROC where synthetic ECGs are added to all real ones. Above 0 they help, "
+        "below 0 they harm."
+    ),
+    "linkage_ceiling_auc": (
+        "What the attack by another recording would reach if the training ECGs themselves were released. Near 0.5 the "
+        "attack is too weak to tell anything."
+    ),
     "canary_exposure_mean_bits": (
         "Odd ECGs were planted in training; the exposure says how much better they are known than odd ECGs that were "
         "not planted. 1.44 bits is chance."
+    ),
+    "canary_exposure_highest_bits": (
+        "The same of the planted ECG that is known best. One that was learned by heart reaches the most there can be."
+    ),
+    "canary_first_share": (
+        "The share of the planted ECGs to which the synthetic ones come nearer than to any not planted. More than a "
+        "chance hit means that odd ECGs are learned by heart."
+    ),
+    "canary_epsilon_lower": (
+        "The least epsilon of differential privacy that fits how well planted ECGs are recognised. 0 says that this "
+        "test found nothing, not that there is nothing."
+    ),
+}
+_BY_START = {
+    "tstr_f1_": (
+        "Of one class: precision and sensitivity taken together (F1) of a classifier that learned from synthetic ECGs "
+        "alone, on real ones. It should come near to one that learned from real ECGs."
+    ),
+    "tstr_auroc_": _BY_NAME["tstr_auroc"],
+    "trts_auroc_": _BY_NAME["trts_auroc"],
+    "rarest_class_gain_auroc_": _BY_NAME["rarest_class_gain_auroc"],
+    "real_auroc_": (
+        "A classifier learns from so many per cent of the real ECGs, and is tried on other people's. The measure for "
+        "those that learn from synthetic ones."
+    ),
+    "real_plus_synthetic_auroc_": (
+        "The same with synthetic ECGs added to what it learns from. They are of use where this is higher than without."
+    ),
+    "augmentation_gain_auroc_": (
+        "What adding synthetic ECGs to so many per cent of the real ones changes. Above 0 they help, below 0 they harm."
     ),
 }
 
@@ -97,6 +143,9 @@ def meaning(metric: Metric) -> str:
     name = metric.name
     if name in _BY_NAME:
         return _BY_NAME[name]
+    for start, told in _BY_START.items():
+        if name.startswith(start):
+            return told
     if name.startswith("membership_"):
         attack = next((key for key in _MEMBERSHIP if name.startswith(f"membership_{key}_")), "")
         how = "It is right as often as a coin at 0.5." if name.endswith("_auc") else "How many it finds, rarely wrong."

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from ecgveil.evaluation import Evaluation, Metric
 from ecgveil.evaluation.fidelity import BEYOND, WITHIN
-from ecgveil.evaluation.membership import LEAKAGE
-from ecgveil.evaluation.membership import NO_EVIDENCE as NO_LEAKAGE
-from ecgveil.evaluation.metric import LEAST_N, TOO_FEW, text
+from ecgveil.evaluation.metric import TOO_FEW, text
 from ecgveil.evaluation.privacy import NO_EVIDENCE
 from ecgveil.report.clinical import interpretable, normal_share, tellable
 
@@ -56,6 +54,8 @@ ATTACKS = {
     "critic": "the critic's score",
     "linkage": "linkage by another recording",
 }
+
+VERDICTS = {WITHIN: "as near as real ECGs", BEYOND: "further than real ECGs"}  # where there is little room
 
 REASONS = {
     "no_beat": "no beat found",
@@ -114,7 +114,7 @@ def reason(code: str) -> str:
 
 def findings(evaluation: Evaluation) -> list[str]:
     """What the figures say, a sentence each."""
-    return [*_fidelity(evaluation.metrics), *_privacy(evaluation.metrics)]
+    return [*_privacy(evaluation.metrics), *_not_judged(evaluation.metrics)]
 
 
 def not_shown(evaluation: Evaluation) -> list[str]:
@@ -153,25 +153,10 @@ def clinical(evaluation: Evaluation, *, public: bool = False) -> list[str]:
     return [f"ecgveil's own reading calls normal: {', '.join(told)}."] if told else []
 
 
-def _fidelity(metrics: list[Metric]) -> list[str]:
+def _not_judged(metrics: list[Metric]) -> list[str]:
     figures = [metric for metric in metrics if metric.family == "fidelity"]
-    if not figures:
-        return []
-    within = sum(metric.verdict == WITHIN for metric in figures)
-    beyond = [full_name(metric) for metric in figures if metric.verdict == BEYOND]
     unknown = [full_name(metric) for metric in figures if metric.verdict not in (WITHIN, BEYOND)]
-    if len(unknown) == len(figures):
-        return [f"How real they are cannot be told: fewer than {LEAST_N} patients on one side, or nothing to measure."]
-    share = "All" if within == len(figures) else str(within)
-    said = [
-        f"{share} of {len(figures)} figures of likeness are no further from real ECGs than real ECGs are from each "
-        f"other, as far as {min(metric.n for metric in figures)} people on a side can tell."
-    ]
-    if beyond:
-        said.append(f"Further from real ECGs than real ones are from each other: {', '.join(beyond)}.")
-    if unknown:
-        said.append(f"Not judged: {', '.join(unknown)}.")
-    return said
+    return [f"Not judged: {', '.join(unknown)}."] if unknown else []
 
 
 def _privacy(metrics: list[Metric]) -> list[str]:
@@ -196,21 +181,4 @@ def _privacy(metrics: list[Metric]) -> list[str]:
             f"The median distance to the nearest training ECG is {text(median.value)} uV; unseen real ECGs lie at "
             f"{text(median.floor)} uV: {median.verdict}."
         )
-    return said + _attacks(metrics)
-
-
-def _attacks(metrics: list[Metric]) -> list[str]:
-    """What the attacks on membership found: the leaks, or that there is no evidence of one."""
-    tried = [m for m in metrics if m.name.startswith("membership_") and m.value == m.value]
-    leaks = [full_name(metric) for metric in tried if metric.verdict == LEAKAGE]
-    if leaks:
-        return [f"LEAKAGE: one can tell {'; '.join(leaks)}."]
-    judged = [metric for metric in tried if metric.name.endswith("_auc")]
-    if not judged:
-        return []
-    best = max(judged, key=lambda metric: metric.value)
-    verdict = NO_LEAKAGE if all(metric.verdict == NO_LEAKAGE for metric in judged) else TOO_FEW
-    return [
-        f"{len(judged)} attacks tried to tell who was in the training set (n = {best.n}); the best reached an AUC of "
-        f"{text(best.value)} (95 % interval {text(best.ci_low)} to {text(best.ci_high)}; by chance 0.5): {verdict}."
-    ]
+    return said

@@ -43,10 +43,9 @@ def critic_scores(folder: RunFolder, train: ECGSet, holdout: ECGSet, *, seed: in
     conditions = folder.conditions.encode(tuple(labels)) if folder.conditions else None
     rng, crops = np.random.default_rng([seed, 50]), torch.Generator().manual_seed(seed)
     scores = np.zeros(len(windows))
+    batches = -(-len(windows) // _BATCH)  # of about equal size: a batch of one has no variety to be judged by
     for _ in range(_LOOKS):
-        order = rng.permutation(len(windows))
-        for start in range(0, len(order), _BATCH):
-            rows = order[start : start + _BATCH]
+        for rows in np.array_split(rng.permutation(len(windows)), batches):
             told = {} if conditions is None else {"condition": torch.from_numpy(conditions[rows])}
             scores[rows] += critic(torch.from_numpy(windows[rows]), crops, **told).flatten(1).mean(dim=1).numpy()
     return scores[: len(train)] / _LOOKS, scores[len(train) :] / _LOOKS
