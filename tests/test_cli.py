@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 from collections import Counter
 
@@ -15,7 +16,7 @@ from ecgveil.ecg import ECGSet
 from ecgveil.errors import EcgveilError, Stopped
 from ecgveil.formats.wfdb_write import write
 from ecgveil.leads import LEADS_12
-from ecgveil.simulate import write_clinic
+from ecgveil.simulate import simulate, write_clinic
 
 TINY = [
     "--set",
@@ -76,6 +77,7 @@ def test_a_release_is_whole(released, folder):
         *(f"{name}.{ending}" for name in names for ending in ("hea", "dat")),
         "RECORDS",
         "SHA256SUMS",
+        "copies.csv",
         "evaluation.json",
         "manifest.json",
         "report.html",
@@ -87,7 +89,7 @@ def test_checksums_cover_what_may_be_shared_and_nothing_else(released):
     import hashlib
 
     listed = dict(reversed(line.split("  ")) for line in (released / "SHA256SUMS").read_text().splitlines())
-    shared = {file.name for file in released.iterdir()} - {"SHA256SUMS", "report.html"}
+    shared = {file.name for file in released.iterdir()} - {"SHA256SUMS", "report.html", "copies.csv"}
     assert set(listed) == shared
     for name, digest in listed.items():
         assert hashlib.sha256((released / name).read_bytes()).hexdigest() == digest
@@ -97,7 +99,7 @@ def test_no_patient_is_named_in_what_leaves(released, folder):
     identifiers = set((folder / "RECORDS").read_text().split())
     identifiers |= {name.rpartition("-")[0] for name in identifiers}
     for name, content in tree(released).items():
-        if not name.endswith(".dat"):
+        if not name.endswith(".dat") and name != "copies.csv":  # which names real records, and stays
             text = content.decode()
             assert not any(identifier in text for identifier in identifiers), name
 
@@ -218,6 +220,88 @@ def test_an_interrupted_measurement_leaves_nothing(folder, tmp_path, monkeypatch
     words = ("measure", folder, "--out", tmp_path / "m.csv", "--annotations", tmp_path / "marks")
     assert run_main(monkeypatch, capsys, *words) == (130, "ecgveil: interrupted\n")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory):
+    """Folders of four simulated ECGs each, of nobody named: train, holdout, synthetic, others."""
+    path = tmp_path_factory.mktemp("parts")
+    ecgs = simulate(16, seed=7, fs=100)[0]
+    for k, name in enumerate(("train", "holdout", "synthetic", "others")):
+        write(ecgs.take(range(4 * k, 4 * k + 4)), path / name)
+    return path
+
+
+def three(path):
+    return [word for name in ("train", "holdout", "synthetic") for word in (f"--{name}", path / name)]
+
+
+def test_evaluate_writes_the_evidence_and_says_what_is_the_keepers(parts, tmp_path):
+    out = tmp_path / "evidence"
+    code, text = ecgveil("evaluate", *three(parts), "--out", out, "--quick", "--others", parts / "others", "--seed", 3)
+    assert code == 0, text
+    assert f"report: {out / 'report.html'}" in text
+    assert "copies.csv names real records: both are the keeper's" in text
+    assert {file.name for file in out.iterdir()} == {"report.html", "evaluation.json", "copies.csv"}
+    figures = {each["name"] for each in json.loads((out / "evaluation.json").read_text())}
+    assert {"copies_share", "heart_rate_ks", "membership_linkage_auc"} <= figures
+    page = (out / "report.html").read_text()
+    assert "Evidence on synthetic ECGs" in page
+    assert "Whom does it betray?" in page
+    assert not re.search(r"\bnan\b", re.sub(r"<style>.*?</style>|<svg.*?</svg>|<[^>]+>", " ", page, flags=re.DOTALL))
+    before = tree(tmp_path)
+    code, message = ecgveil("evaluate", *three(parts), "--out", out, "--quick")
+    assert (code, tree(tmp_path)) == (2, before)
+    assert "already holds something" in message
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--quick", "--drop-copies"], "leave one of them out"),
+        (["--others", "absent"], "no such folder"),
+    ],
+)
+def test_evaluate_refuses_what_makes_no_sense(parts, tmp_path, words, told):
+    code, message = ecgveil("evaluate", *three(parts), "--out", tmp_path / "out", *words)
+    assert code == 2
+    assert told in message
+    assert not list(tmp_path.iterdir())
+
+
+def test_evaluate_on_folders_in_each_other_or_alike(parts, tmp_path):
+    for name, place in (("train", parts / "holdout"), ("holdout", parts)):
+        words = three(parts)
+        words[words.index(f"--{name}") + 1] = place
+        code, message = ecgveil("evaluate", *words, "--out", tmp_path / "out", "--quick")
+        assert code == 2
+        assert "same folder" in message or "lies in" in message
+    code, message = ecgveil("evaluate", *three(parts), "--out", parts / "train" / "out", "--quick")
+    assert (code, "among the records" in message) == (2, True)
+
+
+def test_an_interrupted_evaluation_leaves_nothing(parts, tmp_path, monkeypatch, capsys):
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ecgveil.evaluating.evaluate", stop)
+    words = ("evaluate", *three(parts), "--out", tmp_path / "out", "--quick")
+    assert run_main(monkeypatch, capsys, *words) == (130, "ecgveil: interrupted\n")
+    assert not list(tmp_path.iterdir())
+
+
+def test_release_hands_its_options_on(tmp_path, monkeypatch):
+    given = {}
+
+    def spy(data, out, **options):
+        given.update(options)
+        return out / "report.html"
+
+    monkeypatch.setattr("ecgveil.pipeline.release", spy)
+    assert ecgveil("release", "data", "--out", tmp_path / "out", "--canaries", 5, "--drop-copies")[0] == 0
+    assert (given["canaries"], given["drop_copies"]) == (5, True)
+    assert ecgveil("release", "data", "--out", tmp_path / "out")[0] == 0
+    assert (given["canaries"], given["drop_copies"]) == (0, False)
 
 
 def test_recipes_are_listed_and_shown():

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
 
@@ -9,11 +10,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from conftest import tiny
+from conftest import shaped, tiny
 from ecgveil import pipeline
+from ecgveil.ecg import concat
 from ecgveil.errors import ConfigError, EvaluationError, RunError
-from ecgveil.evaluation.canaries import NAMES, make_canaries
-from ecgveil.simulate import write_clinic
+from ecgveil.evaluation.canaries import LEAKAGE, NAMES, make_canaries
+from ecgveil.formats.wfdb_write import write, write_records_file
+from ecgveil.leads import LEADS_12
+from ecgveil.report.answers import answers
+from ecgveil.simulate import simulate, write_clinic
 
 SHORT = {"data__n_samples": 1000, "training__steps": 2, "training__pictures": 0}
 NUMBER = 8
@@ -62,13 +67,31 @@ def names(path):
     return {file.name for file in path.iterdir()}
 
 
-def test_canaries_are_measured(planted):
+def test_canaries_learned_by_heart_are_noticed(planted, clinic_folder, recipe, monkeypatch):
+    """A generator that gives back what was planted, among ECGs of other people."""
     out, seen = planted
-    figures = {each["name"]: each for each in json.loads((out / "evaluation.json").read_text())}
-    for name in NAMES:
-        assert figures[name]["value"] is not None
-        assert figures[name]["n"] in (3, 0) or figures[name]["n"] == 3
-    assert any(note.startswith("Canaries: ") for note in seen.evaluation.notes)
+    odd, _ = seen.given["means"].canaries
+    others = shaped(simulate(NUMBER - 3, seed=99)[0], recipe).pick(LEADS_12)
+    made = concat([odd, replace(others, labels=(), record_name=tuple("abcde"), patient_id=())])
+    made = replace(made, record_name=tuple(f"synthetic_{k:06d}" for k in range(NUMBER)), labels=())
+
+    def sample(generator, folder, number, **_):
+        write(made, folder)
+        write_records_file(folder, made.record_name)
+        return 0
+
+    monkeypatch.setattr(pipeline, "write_samples", sample)
+    heart, found = release(clinic_folder, out.with_name("heart"), recipe, canaries=3, run=out.with_name("planted-run"))
+    figures = {each["name"]: each for each in json.loads((heart / "evaluation.json").read_text())}
+    assert set(NAMES) <= set(figures)
+    assert figures["canary_exposure_mean_bits"]["value"] > 2
+    assert figures["canary_first_share"]["value"] == 1
+    assert figures["canary_first_share"]["verdict"] == LEAKAGE
+    assert figures["canary_first_share"]["n"] == 3
+    assert any(note.startswith("Canaries: ") for note in found.evaluation.notes)
+    assert answers(found.evaluation)[2].answer == "People in the training set: do not share"
+    # near the real ECGs they are not, and no copies of one
+    assert not found.evaluation.copies["flagged"][:3].any()
 
 
 def test_planted_ecgs_are_trained_on_and_stand_in_no_other_figure(planted, clinic_folder, recipe, tmp_path):
@@ -184,9 +207,8 @@ def test_copies_are_kept_where_nobody_asked_to_drop_them(planted, clinic_folder,
 def test_where_all_are_copies_there_is_no_release(planted, clinic_folder, recipe, monkeypatch):
     out, _ = planted
     monkeypatch.setattr("ecgveil.evaluation.parts.find_copies", flagging(*range(NUMBER)))
-    before = names(out.parent)
+    before, run = names(out.parent), out.with_name("planted-run")
     with pytest.raises(EvaluationError, match="every ECG was flagged as a copy"):
-        run = out.with_name("planted-run")
         release(clinic_folder, out.with_name("none"), recipe, canaries=3, run=run, drop_copies=True)
     assert names(out.parent) == before
 

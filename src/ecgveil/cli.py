@@ -100,7 +100,7 @@ def simulate(
     from ecgveil.simulate import write_clinic
 
     names = write_clinic(out, patients, seed=seed)
-    out_console.print(f"{len(names)} simulated records of {patients} patients in {out}")
+    out_console.print(f"{len(names)} simulated records of {patients} patients in {out}", soft_wrap=True)
 
 
 @app.command()
@@ -173,7 +173,7 @@ def fit(
             f"{choice['score']:.3f}, lower is better; real ECGs score {choice['floor']:.3f}",
             soft_wrap=True,
         )
-    out_console.print(f"trained {steps} steps; run folder {out}")
+    out_console.print(f"trained {steps} steps; run folder {out}", soft_wrap=True)
 
 
 @app.command()
@@ -207,7 +207,7 @@ def sample(
         )
     if clipped:
         error_console.print(f"note: {clipped} values beyond +-32.767 mV were clipped; the headers say where")
-    out_console.print(f"{number} synthetic records in {out}")
+    out_console.print(f"{number} synthetic records in {out}", soft_wrap=True)
 
 
 @app.command()
@@ -247,8 +247,10 @@ def release(
             drop_copies=drop_copies,
             listener=Listener(tell, _print_intake),
         )
-    out_console.print(f"report: {report}")
-    out_console.print(f"{report.name} draws real ECGs: it is the keeper's. All that SHA256SUMS lists may be shared.")
+    out_console.print(f"report: {report}", soft_wrap=True)
+    out_console.print(
+        f"{report.name} draws real ECGs: it is the keeper's. All that SHA256SUMS lists may be shared.", soft_wrap=True
+    )
 
 
 @app.command()
@@ -287,8 +289,8 @@ def evaluate(
             others=others,
             tell=lambda part, done, total: tell(part, done, total, {}),
         )
-    out_console.print(f"report: {report}")
-    out_console.print("It draws real ECGs, and copies.csv names real records: both are the keeper's.")
+    out_console.print(f"report: {report}", soft_wrap=True)
+    out_console.print("It draws real ECGs, and copies.csv names real records: both are the keeper's.", soft_wrap=True)
 
 
 def main() -> None:
