@@ -143,6 +143,31 @@ def find_copies(
     return table
 
 
+def best_scores(reference: ECGSet, asked: ECGSet, *, seed: int, progress: Progress | None = None) -> np.ndarray:
+    """How surely some seconds of each ECG are also in one of the reference ECGs: the highest score of all pairs.
+
+    Parameters
+    ----------
+    reference, asked : ECGs of at least 3 s with leads in common
+    seed : for the draws from large sets
+    progress : called with (done, total) of `asked`
+
+    Returns
+    -------
+    (n,), 0 where an ECG has no beat
+
+    Raises
+    ------
+    EvaluationError
+        As `find_copies`.
+    """
+    leads = _check({"reference": reference, "asked": asked})
+    groups = _groups(leads)
+    bases = _fit_bases((reference,), leads, groups, np.random.default_rng([seed, 12]))
+    score, _ = _scores(asked, _make_reference(reference, leads, groups, bases), leads, groups, progress)
+    return score.max(axis=1)
+
+
 def _check(sets: dict[str, ECGSet]) -> tuple[str, ...]:
     """The leads to compare."""
     for name, ecgs in sets.items():

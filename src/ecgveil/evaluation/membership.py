@@ -57,6 +57,7 @@ def membership_metrics(
     seed: int,
     clinical: Clinical | None = None,
     critic: Scores | None = None,
+    stretch: Scores | None = None,
     others: BeatShapes | None = None,
     apart: Apart | None = None,
 ) -> list[Metric]:
@@ -69,6 +70,8 @@ def membership_metrics(
     clinical : (n_records, d) measurements of the records of train, holdout and synthetic; NaN where missing
     critic : scores of the records of train and of holdout by the trained critic, the higher the more real to it: the
         attack of whoever holds the weights (LOGAN; Hayes, Melis, Danezis, De Cristofaro, PoPETs 2019(1):133)
+    stretch : for the records of train and of holdout, how surely some seconds of them are in a synthetic ECG
+        (`copies.best_scores`): whoever holds a person's very recording asks whether it was learned by heart
     others : recordings of train and holdout patients **that training never saw**, for the linkage attack: of another
         occasion, or seconds of a recording that no training window covers; for both parts of the same kind, or the
         kind is what is told apart. One half of a record is not another recording where training saw the whole.
@@ -80,10 +83,11 @@ def membership_metrics(
     list of Metric
         For each attack `membership_<attack>_auc` and `_tpr_at_fpr_<0.01, 0.001>`, where attack is `gan_leaks` (nearest
         synthetic ECG, calibrated), `monte_carlo` (synthetic ECGs near by), `domias` (density ratio), `critic` (where
-        `critic` is given) and `linkage` (where `others` are given); for the last also `linkage_ceiling_auc`, what it
-        would reach if the training ECGs themselves were released. A verdict of leakage allows for all the tests made
-        (Bonferroni; one in 40 sets that leak nothing is accused at most). That of a TPR is an exact test, which can
-        show a leak where the interval, valid for any distribution, still reaches down to 0.
+        `critic` is given), `stretch` (where it is given) and `linkage` (where `others` are given); for the last
+        also `linkage_ceiling_auc`, what it would reach if the training ECGs themselves were released. A verdict of
+        leakage allows for all the tests made (Bonferroni; one in 40 sets that leak nothing is accused at most). That
+        of a TPR is an exact test, which can show a leak where the interval, valid for any distribution, still reaches
+        down to 0.
 
     Raises
     ------
@@ -94,13 +98,21 @@ def membership_metrics(
     rng = np.random.default_rng([seed, 7])
     n = min(len(np.unique(each.patient_id)) for each in (train, holdout))
     if not n or not len(synthetic.rows):
-        asked = {"gan_leaks": True, "monte_carlo": True, "domias": True, "critic": critic, "linkage": others}
+        asked = {
+            "gan_leaks": True,
+            "monte_carlo": True,
+            "domias": True,
+            "critic": critic,
+            "stretch": stretch,
+            "linkage": others,
+        }
         return [metric for name, given in asked.items() if given is not None for metric in _not_computed(name)]
     members, non_members = (draw_rows(each.patient_id, n, rng, replace=False) for each in (train, holdout))
     apart = apart or all_distances(train, holdout, synthetic)
     attacks = _record_attacks(train, holdout, synthetic, (members, non_members), clinical, apart)
-    if critic is not None:
-        attacks["critic"] = (critic[0][train.rows[members]], critic[1][holdout.rows[non_members]])
+    for name, scores in (("critic", critic), ("stretch", stretch)):
+        if scores is not None:
+            attacks[name] = (scores[0][train.rows[members]], scores[1][holdout.rows[non_members]])
     ceiling: Scores | None = None
     if others is not None:
         attacks["linkage"], ceiling = linkage(train, holdout, synthetic, others, rng)

@@ -15,7 +15,7 @@ from ecgveil.evaluation.canaries import canary_metrics, canary_notes
 from ecgveil.evaluation.classifiers import CLASSIFIERS, missing_library
 from ecgveil.evaluation.clock import Clock
 from ecgveil.evaluation.consistency import consistency_metrics, repeat_metrics
-from ecgveil.evaluation.copies import LEAST_SECONDS, find_copies
+from ecgveil.evaluation.copies import LEAST_SECONDS, best_scores, find_copies
 from ecgveil.evaluation.distribution import clinical_features, clinical_metrics, distribution_metrics, scaled_features
 from ecgveil.evaluation.embedding import encoder_metrics, prepare
 from ecgveil.evaluation.features import draw_rows
@@ -182,13 +182,21 @@ def privacy(
     if summaries[0].ecgs.units == "mV":
         values = [clinical_features(each.features.table)[0] for each in summaries]
         clinical = (values[0], values[1], values[2])
-    critic = None
+    critic, stretch = None, _stretch(summaries, seed, clock)
     if means.critic is not None:
         critic = (means.critic[0][summaries[0].rows], means.critic[1][summaries[1].rows])
     with clock.part("membership"):
         others = None if means.others is None else shapes_of(means.others, leads)
         attacks = membership_metrics(
-            one, other, made, seed=seed, clinical=clinical, critic=critic, others=others, apart=apart
+            one,
+            other,
+            made,
+            seed=seed,
+            clinical=clinical,
+            critic=critic,
+            stretch=stretch,
+            others=others,
+            apart=apart,
         )
     notes += membership_notes(attacks)
     known = (_without_signals(summaries[0]), _without_signals(summaries[1]), _without_signals(summaries[2]))
@@ -201,6 +209,20 @@ def privacy(
             revealed += canary_metrics(planted, references, made, seed=seed)
         notes += canary_notes(len(planted.rows), len(references.rows))
     return metrics + attacks + revealed, distances
+
+
+def _stretch(summaries: Summaries, seed: int, clock: Clock) -> tuple[np.ndarray, np.ndarray] | None:
+    """How surely some seconds of each train and holdout ECG are in a synthetic one; None where it cannot be said."""
+    if summaries[2].ecgs.seconds < LEAST_SECONDS:
+        return None
+    # Copied only where not all are compared: the signals may lie on disk.
+    one, other, made = (each.ecgs if len(each) == len(each.ecgs) else each.ecgs.take(each.rows) for each in summaries)
+    try:
+        with clock.part("membership, by seconds") as progress:
+            of_train, of_holdout = (best_scores(made, each, seed=seed, progress=progress) for each in (one, other))
+    except EvaluationError:  # no beat in the synthetic ECGs: there is nothing to recognise anybody by
+        return None
+    return of_train, of_holdout
 
 
 def _without_signals(summary: Summary) -> ECGSet:

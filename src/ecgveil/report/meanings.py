@@ -23,6 +23,7 @@ _MEMBERSHIP = {
     "monte_carlo": "Whoever has unusually many synthetic ECGs nearby is guessed to have been in the training set.",
     "domias": "Where synthetic ECGs are denser than other people's are, membership is guessed.",
     "critic": "Whoever holds the trained network asks which ECGs it takes for real.",
+    "stretch": "Whoever has some seconds of their ECG in a synthetic one is guessed to have been in the training set.",
     "linkage": "The attacker has another recording of the same person, and asks whether that person was in training.",
 }
 _BY_NAME = {

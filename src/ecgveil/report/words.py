@@ -52,6 +52,7 @@ ATTACKS = {
     "monte_carlo": "synthetic ECGs near by",
     "domias": "density of synthetic ECGs",
     "critic": "the critic's score",
+    "stretch": "seconds of their ECG",
     "linkage": "linkage by another recording",
 }
 
