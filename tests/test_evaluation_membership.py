@@ -234,7 +234,7 @@ def test_the_notes_say_what_could_have_been_found():
     metrics = m.membership_metrics(*sets(50, 11), seed=0)
     notes = m.membership_notes(metrics)
     assert f"AUC {m.detectable_auc(50, tests=3):.2f}" in notes[0]
-    assert notes[0].startswith("Membership (gan_leaks, monte_carlo, domias): with 50 patients")
+    assert notes[0].startswith("Membership: with 50 patients")
     assert m.membership_notes([]) == []
 
 

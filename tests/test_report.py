@@ -213,7 +213,7 @@ def test_white_noise_of_one_lead_without_history_still_has_a_report(tmp_path, se
     three = (train, holdout, noise)
     page = write(tmp_path, three, evaluate(*three, seed=0, quick=True), history=[])
     assert "No distances could be made" in page
-    assert "How real they are cannot be told" in page
+    assert "Cannot tell: too few people" in page
     assert "How the leads go together" not in page
     assert "<h2>Training</h2>" not in page
     Tags(page)
