@@ -1,6 +1,6 @@
 """An overfitted generator: 30 records, trained long. Do the attacks on membership catch it?
 
-    python benchmarks/overfitted.py [--data ../shared/data/cinc2011] [--steps 30 300 3000] [--number 1000] [--seed 0]
+    python benchmarks/overfitted.py [--data ../shared/data/cinc2011] [--steps 100 300 3000] [--number 1000] [--seed 0]
 
 A variational autoencoder (Kingma and Welling, ICLR 2014) with two latent dimensions learns 10 s of 8 leads at 125 Hz of
 30 people, and ECGs are drawn from its prior. Members are those 30; non-members are as many, drawn again and again, of
@@ -92,7 +92,7 @@ def attack(train: ECGSet, strangers: ECGSet, synthetic: ECGSet, seed: int) -> No
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, default=Path("../shared/data/cinc2011"))
-    parser.add_argument("--steps", type=int, nargs="+", default=[30, 300, 3000])
+    parser.add_argument("--steps", type=int, nargs="+", default=[100, 300, 3000])
     parser.add_argument("--number", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
