@@ -87,6 +87,12 @@ def evaluate_folders(
         }
         sets, notes = _different_people(stored)
         means = Means(others=sets.get(OTHERS))
+
+        def tell_and_free(part: str, done: int, total: int) -> None:
+            for each in stored.values():
+                each.free()  # a set larger than memory passes through it
+            tell(part, done, total)
+
         evaluation = evaluate(
             sets["train"],
             sets["holdout"],
@@ -95,7 +101,7 @@ def evaluate_folders(
             quick=quick,
             drop_copies=drop_copies,
             means=means,
-            tell=tell,
+            tell=tell_and_free,
         )
         notes = [*_reading_notes(stored, form, folders if quick else {}), *notes, *evaluation.notes]
         about = _about(stored, sets, seed, notes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Sequence
@@ -50,12 +51,19 @@ class Stored:
     findings : of every record
     resampled : how many of those kept had another sampling rate, by rate
     records : of each window its record's name
+    mapping : of the signals
     """
 
     ecgs: ECGSet
     findings: list[Finding]
     resampled: dict[float, int]
     records: tuple[str, ...]
+    mapping: mmap.mmap
+
+    def free(self) -> None:
+        """Let go of the signals held in memory; they are read again from disk when they are needed."""
+        if hasattr(mmap, "MADV_DONTNEED"):
+            self.mapping.madvise(mmap.MADV_DONTNEED)
 
 
 def usual_form(folder: str | Path, *, allow: Sequence[str] = ()) -> Form:
@@ -131,8 +139,10 @@ def read_stored(
     if not columns:
         raise RecordError(f"{folder}: {_none_kept(findings)}")
     shape = (len(columns["record_name"]), len(form.leads), form.n_samples)
+    with open(file, "rb") as stored:
+        mapping = mmap.mmap(stored.fileno(), 0, access=mmap.ACCESS_READ)
     ecgs = ECGSet(
-        signal=np.memmap(file, np.float32, "r", shape=shape),
+        signal=np.frombuffer(mapping, np.float32).reshape(shape),
         fs=form.fs,
         leads=form.leads,
         units=units,
@@ -141,7 +151,7 @@ def read_stored(
     )
     with suppress(OSError):  # a system that keeps open files needs it until the end
         file.unlink()
-    return Stored(ecgs, findings, {rate: n for rate, n in rates.items() if n}, tuple(records))
+    return Stored(ecgs, findings, {rate: n for rate, n in rates.items() if n}, tuple(records), mapping)
 
 
 def _windows(record: Record | None, finding: Finding, form: Form) -> tuple[np.ndarray | None, Finding]:

@@ -15,7 +15,7 @@ those beats and of the clinical measurements.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from scipy.optimize import brentq
@@ -57,7 +57,7 @@ def membership_metrics(
     seed: int,
     clinical: Clinical | None = None,
     critic: Scores | None = None,
-    stretch: Scores | None = None,
+    stretch: Callable[[np.ndarray, np.ndarray], Scores] | None = None,
     others: BeatShapes | None = None,
     apart: Apart | None = None,
 ) -> list[Metric]:
@@ -70,7 +70,7 @@ def membership_metrics(
     clinical : (n_records, d) measurements of the records of train, holdout and synthetic; NaN where missing
     critic : scores of the records of train and of holdout by the trained critic, the higher the more real to it: the
         attack of whoever holds the weights (LOGAN; Hayes, Melis, Danezis, De Cristofaro, PoPETs 2019(1):133)
-    stretch : for the records of train and of holdout, how surely some seconds of them are in a synthetic ECG
+    stretch : of rows of train and rows of holdout, how surely some seconds of them are in a synthetic ECG
         (`copies.best_scores`): whoever holds a person's very recording asks whether it was learned by heart
     others : recordings of train and holdout patients **that training never saw**, for the linkage attack: of another
         occasion, or seconds of a recording that no training window covers; for both parts of the same kind, or the
@@ -110,9 +110,11 @@ def membership_metrics(
     members, non_members = (draw_rows(each.patient_id, n, rng, replace=False) for each in (train, holdout))
     apart = apart or all_distances(train, holdout, synthetic)
     attacks = _record_attacks(train, holdout, synthetic, (members, non_members), clinical, apart)
-    for name, scores in (("critic", critic), ("stretch", stretch)):
-        if scores is not None:
-            attacks[name] = (scores[0][train.rows[members]], scores[1][holdout.rows[non_members]])
+    rows = train.rows[members], holdout.rows[non_members]
+    if critic is not None:
+        attacks["critic"] = (critic[0][rows[0]], critic[1][rows[1]])
+    if stretch is not None:
+        attacks["stretch"] = stretch(*rows)
     ceiling: Scores | None = None
     if others is not None:
         attacks["linkage"], ceiling = linkage(train, holdout, synthetic, others, rng)

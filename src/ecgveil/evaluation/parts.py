@@ -38,6 +38,7 @@ SAME_UV = 5.0  # two median beats nearer than the noise of a good recording are 
 Rows = tuple[np.ndarray, np.ndarray, np.ndarray]
 Sets = tuple[ECGSet, ECGSet, ECGSet]
 Summaries = tuple[Summary, Summary, Summary]
+Two = tuple[np.ndarray, np.ndarray]
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,9 +183,13 @@ def privacy(
     if summaries[0].ecgs.units == "mV":
         values = [clinical_features(each.features.table)[0] for each in summaries]
         clinical = (values[0], values[1], values[2])
-    critic, stretch = None, _stretch(summaries, seed, clock)
+    critic = None
     if means.critic is not None:
         critic = (means.critic[0][summaries[0].rows], means.critic[1][summaries[1].rows])
+
+    def stretch(members: np.ndarray, non_members: np.ndarray) -> Two:
+        return _stretch(summaries, (members, non_members), seed)
+
     with clock.part("membership"):
         others = None if means.others is None else shapes_of(means.others, leads)
         attacks = membership_metrics(
@@ -194,7 +199,7 @@ def privacy(
             seed=seed,
             clinical=clinical,
             critic=critic,
-            stretch=stretch,
+            stretch=stretch if summaries[2].ecgs.seconds >= LEAST_SECONDS else None,
             others=others,
             apart=apart,
         )
@@ -211,18 +216,17 @@ def privacy(
     return metrics + attacks + revealed, distances
 
 
-def _stretch(summaries: Summaries, seed: int, clock: Clock) -> tuple[np.ndarray, np.ndarray] | None:
-    """How surely some seconds of each train and holdout ECG are in a synthetic one; None where it cannot be said."""
-    if summaries[2].ecgs.seconds < LEAST_SECONDS:
-        return None
+def _stretch(summaries: Summaries, rows: Two, seed: int) -> Two:
+    """How surely some seconds of these train and holdout ECGs (rows of the summaries) are in a synthetic one."""
+    one, other, made = summaries
     # Copied only where not all are compared: the signals may lie on disk.
-    one, other, made = (each.ecgs if len(each) == len(each.ecgs) else each.ecgs.take(each.rows) for each in summaries)
+    synthetic = made.ecgs if len(made) == len(made.ecgs) else made.ecgs.take(made.rows)
+    asked = [each.ecgs.take(each.rows[at]) for each, at in zip((one, other), rows, strict=True)]
     try:
-        with clock.part("membership, by seconds") as progress:
-            of_train, of_holdout = (best_scores(made, each, seed=seed, progress=progress) for each in (one, other))
+        scores = [best_scores(synthetic, each, seed=seed) for each in asked]
     except EvaluationError:  # no beat in the synthetic ECGs: there is nothing to recognise anybody by
-        return None
-    return of_train, of_holdout
+        scores = [np.zeros(len(each)) for each in rows]
+    return scores[0], scores[1]
 
 
 def _without_signals(summary: Summary) -> ECGSet:
