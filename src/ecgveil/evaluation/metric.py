@@ -64,7 +64,7 @@ def holm(p_values: list[float], level: float) -> list[bool]:
 
     Holm, Scand J Statist 6:65, 1979. NaN is no test.
 
-    >>> holm([0.01, 0.03, float("nan"), 0.02], 0.05)
+    >>> holm([0.01, 0.04, float("nan"), 0.03], 0.05)
     [True, False, False, False]
     """
     tested = sorted((p, i) for i, p in enumerate(p_values) if isfinite(p))
