@@ -70,7 +70,7 @@ def attack(train: ECGSet, strangers: ECGSet, synthetic: ECGSet, seed: int) -> No
     summaries = [summarise(each, np.arange(len(each)), LEADS_8) for each in (train, strangers, synthetic)]
     clinical = tuple(clinical_features(each.features.table)[0] for each in summaries)
     shapes = [each.shapes for each in summaries]
-    of_train, of_strangers = (best_scores(synthetic, each, seed=seed) for each in (train, strangers))
+    of_train, of_strangers = best_scores(synthetic, (train, strangers), seed=seed)
 
     def stretch(members: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return of_train[members], of_strangers[others]

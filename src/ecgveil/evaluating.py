@@ -138,7 +138,7 @@ def _require_apart(folders: dict[str, Path], out: Path) -> None:
 
 
 def _common_form(folders: dict[str, Path]) -> Form:
-    """Leads of all, the lowest rate and the shortest length, by the first record of each that can be used."""
+    """Leads of all, the lowest rate and the shortest length, by the commonest form of each."""
     forms = {name: usual_form(folder, allow=ALLOWED[name]) for name, folder in folders.items()}
     common = tuple(lead for lead in LEADS_12 if all(_have(each, (lead,)) for each in forms.values()))
     leads = next((every for every in (LEADS_12, LEADS_8) if set(every) <= set(common)), common)

@@ -18,7 +18,7 @@ from ecgveil.formats import REASONS, Finding
 from ecgveil.formats.inspect import scan
 from ecgveil.formats.record import Record
 from ecgveil.leads import LEADS_8, LEADS_12, pick
-from ecgveil.windows import cut, resample
+from ecgveil.windows import cut, describe, resample
 
 # Flaws with which a record can still be read and compared.
 READABLE = tuple(code for code in REASONS if code not in ("unreadable", "missing_lead", "nan", "too_short", "low_rate"))
@@ -134,7 +134,7 @@ def read_stored(
             units = record.units
             rates[record.fs] += record.fs != form.fs
             out.write(np.ascontiguousarray(windows, np.float32).tobytes())
-            _describe(columns, record, len(windows))
+            describe(columns, record, len(windows))
             records += [record.name] * len(windows)
     if not columns:
         raise RecordError(f"{folder}: {_none_kept(findings)}")
@@ -171,14 +171,6 @@ def _windows(record: Record | None, finding: Finding, form: Form) -> tuple[np.nd
 
 def _left_out(finding: Finding, code: str, detail: str) -> Finding:
     return replace(finding, kept=False, reasons=(*finding.reasons, code), details=(*finding.details, detail))
-
-
-def _describe(columns: dict[str, list], record: Record, count: int) -> None:
-    columns["record_name"] += [record.name] if count == 1 else [f"{record.name}#{k}" for k in range(count)]
-    columns["patient_id"] += [record.patient_id or record.name] * count
-    columns["labels"] += [record.labels] * count
-    columns["age"] += [record.age] * count
-    columns["sex"] += [record.sex] * count
 
 
 def _none_kept(findings: Sequence[Finding]) -> str:

@@ -131,6 +131,15 @@ def read(
     return _assemble(pieces, length, rate), findings
 
 
+def describe(columns: dict[str, list], record: Record, count: int) -> None:
+    """Add what an ECGSet says of the `count` windows of a record to its columns, lists by name."""
+    columns["record_name"] += [record.name] if count == 1 else [f"{record.name}#{k}" for k in range(count)]
+    columns["patient_id"] += [record.patient_id or record.name] * count
+    columns["labels"] += [record.labels] * count
+    columns["age"] += [record.age] * count
+    columns["sex"] += [record.sex] * count
+
+
 @dataclass(frozen=True, eq=False)
 class _Piece:
     """What of a record goes into the set: its picked leads, at `fs`."""
@@ -241,13 +250,7 @@ def _assemble(pieces: list[_Piece], length: int, rate: float) -> ECGSet:
         signal[row : row + count] = cut(piece.signal, length)
         pieces[i] = replace(piece, signal=piece.signal[:, :0].copy())  # frees as it fills: one copy in memory, not two
         row += count
-        one = piece.record
-        names = [one.name] if count == 1 else [f"{one.name}#{k}" for k in range(count)]
-        columns["record_name"] += names
-        columns["patient_id"] += [one.patient_id or one.name] * count
-        columns["labels"] += [one.labels] * count
-        columns["age"] += [one.age] * count
-        columns["sex"] += [one.sex] * count
+        describe(columns, piece.record, count)
     return ECGSet(
         signal=signal,
         fs=rate,

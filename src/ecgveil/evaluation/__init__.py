@@ -72,7 +72,7 @@ def evaluate(
 ) -> Evaluation:
     """Measure how real the synthetic ECGs are, how useful, and what they give away of the training ECGs.
 
-    Signals may lie on disk (`numpy.memmap`): they are looked at a block at a time.
+    Signals may lie on disk, mapped into memory: they are looked at a block at a time.
 
     Parameters
     ----------

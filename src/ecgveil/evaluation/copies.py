@@ -19,7 +19,7 @@ no copy, and rarely looks like one; other seconds of the same recording, in a re
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
@@ -143,29 +143,30 @@ def find_copies(
     return table
 
 
-def best_scores(reference: ECGSet, asked: ECGSet, *, seed: int, progress: Progress | None = None) -> np.ndarray:
+def best_scores(reference: ECGSet, asked: Sequence[ECGSet], *, seed: int) -> list[np.ndarray]:
     """How surely some seconds of each ECG are also in one of the reference ECGs: the highest score of all pairs.
 
     Parameters
     ----------
-    reference, asked : ECGs of at least 3 s with leads in common
+    reference : ECGs of at least 3 s
+    asked : sets of such ECGs, with leads in common
     seed : for the draws from large sets
-    progress : called with (done, total) of `asked`
 
     Returns
     -------
-    (n,), 0 where an ECG has no beat
+    list of (n,)
+        For each set asked; 0 where an ECG has no beat.
 
     Raises
     ------
     EvaluationError
         As `find_copies`.
     """
-    leads = _check({"reference": reference, "asked": asked})
+    leads = _check({"reference": reference} | {f"asked {i}": each for i, each in enumerate(asked, start=1)})
     groups = _groups(leads)
     bases = _fit_bases((reference,), leads, groups, np.random.default_rng([seed, 12]))
-    score, _ = _scores(asked, _make_reference(reference, leads, groups, bases), leads, groups, progress)
-    return score.max(axis=1)
+    known = _make_reference(reference, leads, groups, bases)
+    return [_scores(each, known, leads, groups, None)[0].max(axis=1) for each in asked]
 
 
 def _check(sets: dict[str, ECGSet]) -> tuple[str, ...]:

@@ -23,7 +23,7 @@ from ecgveil.ecg import ECGSet
 from ecgveil.errors import EvaluationError
 from ecgveil.evaluation.distribution import FARTHEST, Sets, distribution_metrics
 from ecgveil.evaluation.metric import LEAST_N, Metric
-from ecgveil.evaluation.network import Progress, ResNet1d
+from ecgveil.evaluation.network import Progress, ResNet1d, descent
 from ecgveil.leads import DERIVED, LEADS_12, pick
 
 FS_HZ = 250.0
@@ -114,8 +114,7 @@ def fit_encoder(train: np.ndarray, *, seed: int, steps: int = STEPS, progress: P
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         network = _Network(2 * train.shape[1], 1 + len(kinds))
-    optimizer = torch.optim.AdamW(network.parameters(), weight_decay=1e-2)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=3e-3, total_steps=steps)
+    descend = descent(network, steps)
     network.train()
     batch, waiting = min(BATCH, len(train)), np.empty(0, int)
     for step in range(steps):
@@ -125,10 +124,7 @@ def fit_encoder(train: np.ndarray, *, seed: int, steps: int = STEPS, progress: P
         one, two, third = (_crops(train, rows, crop, rng) / spread[0] for _ in range(3))
         done = rng.integers(len(kinds), size=batch)
         loss = _loss(network, (one, two, _damaged(third, [kinds[i] for i in done], rng)), done, spread, rng)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        schedule.step()
+        descend(loss)
         if progress:
             progress(step + 1, steps)
     return _whitened(network.embed.eval(), spread, crop, train)

@@ -53,6 +53,20 @@ class ResNet1d(nn.Module):
         return self.head(self.features(x))
 
 
+def descent(network: nn.Module, steps: int) -> Callable[[Tensor], None]:
+    """What takes a loss one step down, `steps` times: AdamW, the learning rate rising and falling once over them."""
+    optimizer = torch.optim.AdamW(network.parameters(), weight_decay=1e-2)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=3e-3, total_steps=steps)
+
+    def step(loss: Tensor) -> None:
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+
+    return step
+
+
 def fit_network(
     x: np.ndarray,
     targets: np.ndarray,
@@ -77,8 +91,7 @@ def fit_network(
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         network = ResNet1d(x.shape[1], targets.shape[1])
-    optimizer = torch.optim.AdamW(network.parameters(), weight_decay=1e-2)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=3e-3, total_steps=steps)
+    descend = descent(network, steps)
     order = _endless(len(x), rng)
     network.train()
     for step in range(steps):
@@ -86,10 +99,7 @@ def fit_network(
         start = int(rng.integers(x.shape[2] - crop + 1)) if crop and crop < x.shape[2] else 0
         seen = torch.from_numpy(np.ascontiguousarray(x[rows, :, start : start + crop if crop else None], np.float32))
         loss = F.binary_cross_entropy_with_logits(network(seen), torch.from_numpy(targets[rows].astype(np.float32)))
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        schedule.step()
+        descend(loss)
         if progress:
             progress(step + 1, steps)
     return network.eval()

@@ -223,7 +223,7 @@ def _stretch(summaries: Summaries, rows: Two, seed: int) -> Two:
     synthetic = made.ecgs if len(made) == len(made.ecgs) else made.ecgs.take(made.rows)
     asked = [each.ecgs.take(each.rows[at]) for each, at in zip((one, other), rows, strict=True)]
     try:
-        scores = [best_scores(synthetic, each, seed=seed) for each in asked]
+        scores = best_scores(synthetic, asked, seed=seed)
     except EvaluationError:  # no beat in the synthetic ECGs: there is nothing to recognise anybody by
         scores = [np.zeros(len(each)) for each in rows]
     return scores[0], scores[1]
