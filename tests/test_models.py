@@ -13,7 +13,7 @@ from ecgveil.models.contract import Context, stack
 from ecgveil.models.draw import draw, draw_conditions
 from ecgveil.models.pulse2pulse import Pulse2PulseSettings, phase_shuffle, upsampled_conv
 from ecgveil.models.rhythm import LabelledRhythm, Rhythm, rhythm_statistics
-from ecgveil.training.objectives import OBJECTIVES
+from ecgveil.training.objectives import OBJECTIVES, Pair
 
 RHYTHM = Rhythm.fit([0.8 + 0.02 * np.random.default_rng(i).standard_normal(12) for i in range(30)], seed=0)
 CONTEXTS = {
@@ -130,19 +130,20 @@ def test_rhythm_has_no_component_of_one_patient():
 class Linear(torch.nn.Module):
     """Score 2 * sum(x): its gradient norm is known."""
 
-    def forward(self, x, rng):
+    def forward(self, x, rng, condition=None):
         return 2 * x.sum(dim=1, keepdim=True)
 
 
 class Settings:
-    penalty, penalty_every, label_smoothing = 10.0, 1, 0.1
+    penalty, penalty_every, label_smoothing, class_weight = 10.0, 1, 0.1, 2.0
 
 
 def losses(name, real, fake, critic=None):
     objective, rng = OBJECTIVES[name], torch.Generator().manual_seed(0)
     critic = critic or Linear()
-    first = objective.critic_loss(critic, real, fake, rng, Settings(), 0)
-    return first.item(), objective.generator_loss(critic, real, fake, rng).item()
+    pair = Pair(real, fake)
+    first = objective.critic_loss(critic, pair, rng, Settings(), 0)
+    return first.item(), objective.generator_loss(critic, pair, rng, Settings()).item()
 
 
 def test_objectives_against_closed_forms():

@@ -16,7 +16,7 @@ from ecgveil.split import split
 from ecgveil.training.choosing import candidate_steps
 from ecgveil.training.fit import fit
 from ecgveil.training.loop import _batch_rows, _Data
-from ecgveil.training.objectives import OBJECTIVES
+from ecgveil.training.objectives import OBJECTIVES, Pair
 from ecgveil.training.tensors import load_tensors
 
 
@@ -230,8 +230,9 @@ def test_the_critic_judges_a_pair_under_the_same_condition():
         return x
 
     data = _Data(torch.zeros(3, 1), np.eye(3, dtype=np.float32))
-    judge = data.judge(critic, np.array([2, 0]), torch.device("cpu"))
-    OBJECTIVES["relativistic"].generator_loss(judge, torch.ones(2, 1), torch.zeros(2, 1), torch.Generator())
+    told = data.told(np.array([2, 0]), torch.device("cpu"))
+    pair = Pair(torch.ones(2, 1), torch.zeros(2, 1), told)
+    OBJECTIVES["relativistic"].generator_loss(critic, pair, torch.Generator(), None)
     assert len(seen) == 2
     for condition in seen:
         assert condition.tolist() == [[0, 0, 1], [1, 0, 0]]

@@ -35,7 +35,14 @@ class DataSettings(Settings):
     units: Literal["mV", "sd"] = Field(
         "mV", description="of the signals; sd: each lead of each record over its own standard deviation"
     )
+    cut: Literal["windows", "beats"] = Field("windows", description="what a sample is: a stretch of time, or one beat")
     labels: tuple[Label, ...] = Field((), description="labels to learn and to draw by; none: all ECGs alike")
+    exclusive: bool = Field(False, description="labels are classes: an ECG counts for the first of them that it bears")
+    other: str = Field("", max_length=200, description="class of ECGs that bear none of `labels`; none: left out")
+    undersample: bool = Field(False, description="train on as many windows of each class as the smallest has")
+    conditions: tuple[Literal["sex", "age", "heart_rate"], ...] = Field(
+        (), description="what else to learn and to draw by, beside labels"
+    )
 
 
 class EncoderSettings(Settings):
@@ -59,6 +66,7 @@ class TrainingSettings(Settings):
     decay: float = Field(0.0, ge=0, le=1, description="last share of the steps over which the rate falls to 0")
     penalty: float = Field(0.0, ge=0, description="weight of the gradient penalty")
     penalty_every: int = Field(1, ge=1, description="critic updates from one penalty to the next")
+    class_weight: float = Field(1.0, ge=0, le=1e4, description="of the auxiliary classifier's loss")
     label_smoothing: float = Field(0.0, ge=0, lt=0.5, description="one-sided: real targets are 1 less this")
     ema: float = Field(0.0, ge=0, lt=1, description="decay of the averaged generator that is sampled; 0 for none")
     augment_gain: float = Field(0.0, ge=0, description="SD of the log gain given to real and synthetic alike")
@@ -67,6 +75,10 @@ class TrainingSettings(Settings):
     candidates: int = Field(
         0, ge=0, le=100, description="averaged generators judged along the last half, the best kept; 0: the last is"
     )
+    choose_by: Literal["mix", "frechet", "class-accuracy"] = Field(
+        "mix", description="what candidates are judged by on the validation part"
+    )
+    patience: int = Field(0, ge=0, le=100, description="candidates in a row no better than the best, then stop; 0: never")
     checkpoint_seconds: float = Field(30.0, gt=0, description="time between checkpoints; changes no number, s")
 
     @model_validator(mode="after")

@@ -13,6 +13,7 @@ class Model(NamedTuple):
     multiple: int = 1  # that the number of samples must be of
     needs_rhythm: bool = False
     takes_conditions: bool = False
+    classifies: bool = False  # its critic has a class head where conditions are exclusive classes
 
 
 MODELS = {

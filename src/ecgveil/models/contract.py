@@ -4,7 +4,8 @@
   sample depends on its own random stream alone; `.forward(noise)` takes those dicts stacked and returns
   (B, *context.shape).
 - `Critic(settings, context)`: `.forward(x, rng, condition)` takes (B, *context.shape) and gives scores (B, any number);
-  whatever it draws (crops, phase shuffle) comes from `rng`.
+  whatever it draws (crops, phase shuffle) comes from `rng`. One with a class head also has `.classified(x, rng)`: the
+  scores, and class logits (B, n_conditions).
 
 A condition has `context.n_conditions` values (see `conditions`), for the critic (B, n_conditions). Where that is 0 it
 is None, as it always is for a model that takes none.

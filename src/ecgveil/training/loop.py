@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,7 +22,7 @@ from ecgveil.models.contract import Context, stack
 from ecgveil.recipe import Recipe
 from ecgveil.streams import INITIAL, NOISE, ORDER, TORCH, stream
 from ecgveil.training.choosing import Chooser
-from ecgveil.training.objectives import OBJECTIVES
+from ecgveil.training.objectives import OBJECTIVES, Pair
 from ecgveil.training.run import RunFolder
 
 
@@ -81,11 +80,9 @@ class _Data:
     def condition(self, row: int) -> np.ndarray | None:
         return None if self.conditions is None else self.conditions[row]
 
-    def judge(self, critic: nn.Module, rows: np.ndarray, device: torch.device) -> Callable[..., Tensor]:
-        """The critic, told the conditions of these rows."""
-        if self.conditions is None:
-            return critic
-        return partial(critic, condition=torch.from_numpy(self.conditions[rows]).to(device))
+    def told(self, rows: np.ndarray, device: torch.device) -> Tensor | None:
+        """The conditions of these rows, for the critic."""
+        return None if self.conditions is None else torch.from_numpy(self.conditions[rows]).to(device)
 
 
 def train(
@@ -174,13 +171,13 @@ def _step(
         number = step * t.critic_steps + update
         rows = _batch_rows(seed, number, t.batch, len(data.windows))
         real = data.windows[rows].to(fabric.device)
-        judge = data.judge(critic, rows, fabric.device)
+        told = data.told(rows, fabric.device)
         with torch.no_grad():
             made = fake(rows)
-        loss_critic = objective.critic_loss(judge, seen(real), seen(made), rng, t, number)
+        loss_critic = objective.critic_loss(critic, Pair(seen(real), seen(made), told), rng, t, number)
         _update(players.optimizers[1], loss_critic, fabric)
     critic.requires_grad_(False)
-    loss_generator = objective.generator_loss(judge, seen(real), seen(fake(rows)), rng)
+    loss_generator = objective.generator_loss(critic, Pair(seen(real), seen(fake(rows)), told), rng, t)
     _update(players.optimizers[0], loss_generator, fabric)
     critic.requires_grad_(True)
     _average(players.average, generator, min(t.ema, (step + 1) / (step + 10)))

@@ -1,20 +1,31 @@
 """What critic and generator minimise: one pair of short functions for each published objective.
 
-Each critic loss takes (critic, real, fake, rng, settings, step) and each generator loss (critic, real, fake, rng);
-`real` and `fake` are (B, ...), scores are (B, n).
+Each critic loss takes (critic, pair, rng, settings, step), each generator loss (critic, pair, rng, settings). Scores are
+(B, n). The objectives with an auxiliary classifier ask `critic.classified(x, rng)` for scores and class logits
+(B, n_conditions).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 if TYPE_CHECKING:
     from ecgveil.recipe import TrainingSettings
+
+    Settings = TrainingSettings
+
+
+class Pair(NamedTuple):
+    """Real and synthetic windows (B, ...), made for the same conditions (B, n_conditions)."""
+
+    real: Tensor
+    fake: Tensor
+    condition: Tensor | None = None
 
 
 def _gradient_norm2(scores: Tensor, x: Tensor) -> Tensor:
@@ -23,69 +34,105 @@ def _gradient_norm2(scores: Tensor, x: Tensor) -> Tensor:
     return gradient.flatten(1).square().sum(dim=1)
 
 
-def bce_critic(
-    critic: nn.Module, real: Tensor, fake: Tensor, rng: torch.Generator, settings: TrainingSettings, step: int
-) -> Tensor:
-    """Goodfellow 2014, eq. 1; real targets lowered by one-sided label smoothing (Salimans 2016)."""
-    on_real, on_fake = critic(real, rng), critic(fake, rng)
+def _sources(on_real: Tensor, on_fake: Tensor, settings: Settings) -> Tensor:
+    """Cross entropy of real and synthetic; real targets lowered by one-sided label smoothing (Salimans 2016)."""
     target = torch.full_like(on_real, 1.0 - settings.label_smoothing)
     return F.binary_cross_entropy_with_logits(on_real, target) + F.softplus(on_fake).mean()
 
 
-def bce_generator(critic: nn.Module, real: Tensor, fake: Tensor, rng: torch.Generator) -> Tensor:
+def _classes(logits: Tensor, pair: Pair, settings: Settings) -> Tensor:
+    """Cross entropy of exclusive classes: each row of the condition has a single 1."""
+    assert pair.condition is not None  # the recipe was checked for it
+    return settings.class_weight * F.cross_entropy(logits, pair.condition.argmax(dim=1))
+
+
+def bce_critic(critic: Any, pair: Pair, rng: torch.Generator, settings: Settings, step: int) -> Tensor:
+    """Goodfellow 2014, eq. 1."""
+    real, fake, condition = pair
+    return _sources(critic(real, rng, condition), critic(fake, rng, condition), settings)
+
+
+def bce_generator(critic: Any, pair: Pair, rng: torch.Generator, settings: Settings) -> Tensor:
     """The non-saturating form, Goodfellow 2014, section 3."""
-    return F.softplus(-critic(fake, rng)).mean()
+    return F.softplus(-critic(pair.fake, rng, pair.condition)).mean()
 
 
-def wgan_gp_critic(
-    critic: nn.Module, real: Tensor, fake: Tensor, rng: torch.Generator, settings: TrainingSettings, step: int
-) -> Tensor:
+def acgan_critic(critic: Any, pair: Pair, rng: torch.Generator, settings: Settings, step: int) -> Tensor:
+    """Odena 2017, eq. 2 and 3, and P1 eq. 4: source and class, of real and synthetic."""
+    on_real, class_real = critic.classified(pair.real, rng)
+    on_fake, class_fake = critic.classified(pair.fake, rng)
+    classes = _classes(class_real, pair, settings) + _classes(class_fake, pair, settings)
+    return _sources(on_real, on_fake, settings) + classes
+
+
+def acgan_generator(critic: Any, pair: Pair, rng: torch.Generator, settings: Settings) -> Tensor:
+    """L_C - L_S, the source part in its non-saturating form."""
+    on_fake, class_fake = critic.classified(pair.fake, rng)
+    return F.softplus(-on_fake).mean() + _classes(class_fake, pair, settings)
+
+
+def wgan_gp_critic(critic: Any, pair: Pair, rng: torch.Generator, settings: Settings, step: int) -> Tensor:
     """Gulrajani 2017, algorithm 1."""
+    real, fake, condition = pair
     mix = torch.rand(real.shape[0], *[1] * (real.ndim - 1), generator=rng).to(real.device)
     between = (mix * real + (1 - mix) * fake).requires_grad_(True)
-    penalty = (_gradient_norm2(critic(between, rng), between).add(1e-12).sqrt() - 1).square().mean()
-    return critic(fake, rng).mean() - critic(real, rng).mean() + settings.penalty * penalty
+    penalty = (_gradient_norm2(critic(between, rng, condition), between).add(1e-12).sqrt() - 1).square().mean()
+    distance = critic(fake, rng, condition).mean() - critic(real, rng, condition).mean()
+    return distance + settings.penalty * penalty
 
 
-def wgan_generator(critic: nn.Module, real: Tensor, fake: Tensor, rng: torch.Generator) -> Tensor:
-    return -critic(fake, rng).mean()
+def wgan_generator(critic: Any, pair: Pair, rng: torch.Generator, settings: Settings) -> Tensor:
+    return -critic(pair.fake, rng, pair.condition).mean()
 
 
-def _twice(critic: nn.Module, first: Tensor, second: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Scores of both batches with the same random crop, so that they are comparable patch by patch."""
+def ac_wgan_gp_critic(critic: Any, pair: Pair, rng: torch.Generator, settings: Settings, step: int) -> Tensor:
+    """WGAN-GP, and the class of the real ones: what a weak generator makes is no teacher of classes."""
+    _, class_real = critic.classified(pair.real, rng)
+    return wgan_gp_critic(critic, pair, rng, settings, step) + _classes(class_real, pair, settings)
+
+
+def ac_wgan_generator(critic: Any, pair: Pair, rng: torch.Generator, settings: Settings) -> Tensor:
+    on_fake, class_fake = critic.classified(pair.fake, rng)
+    return -on_fake.mean() + _classes(class_fake, pair, settings)
+
+
+def _twice(critic: Any, pair: Pair, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Scores of real and synthetic with the same random crop, so that they are comparable patch by patch."""
     state = rng.get_state()
-    on_first = critic(first, rng)
+    on_real = critic(pair.real, rng, pair.condition)
     rng.set_state(state)
-    return on_first, critic(second, rng)
+    return on_real, critic(pair.fake, rng, pair.condition)
 
 
-def relativistic_critic(
-    critic: nn.Module, real: Tensor, fake: Tensor, rng: torch.Generator, settings: TrainingSettings, step: int
-) -> Tensor:
+def relativistic_critic(critic: Any, pair: Pair, rng: torch.Generator, settings: Settings, step: int) -> Tensor:
     """Relativistic pairing with zero-centred R1 + R2 (Huang 2024, R3GAN), penalties every `penalty_every` steps."""
     penalised = step % settings.penalty_every == 0
     if penalised:
-        real, fake = real.detach().requires_grad_(True), fake.detach().requires_grad_(True)
-    on_real, on_fake = _twice(critic, real, fake, rng)
+        real, fake = (each.detach().requires_grad_(True) for each in (pair.real, pair.fake))
+        pair = Pair(real, fake, pair.condition)
+    on_real, on_fake = _twice(critic, pair, rng)
     loss = F.softplus(on_fake - on_real).mean()
     if penalised:
-        norms = _gradient_norm2(on_real.mean(1), real) + _gradient_norm2(on_fake.mean(1), fake)
+        norms = _gradient_norm2(on_real.mean(1), pair.real) + _gradient_norm2(on_fake.mean(1), pair.fake)
         loss = loss + 0.5 * settings.penalty * settings.penalty_every * norms.mean()
     return loss
 
 
-def relativistic_generator(critic: nn.Module, real: Tensor, fake: Tensor, rng: torch.Generator) -> Tensor:
-    on_real, on_fake = _twice(critic, real, fake, rng)
+def relativistic_generator(critic: Any, pair: Pair, rng: torch.Generator, settings: Settings) -> Tensor:
+    on_real, on_fake = _twice(critic, pair, rng)
     return F.softplus(on_real - on_fake).mean()
 
 
 class Objective(NamedTuple):
     critic_loss: Callable[..., Tensor]
     generator_loss: Callable[..., Tensor]
+    classifies: bool = False  # needs a critic with a class head, and exclusive classes
 
 
 OBJECTIVES = {
     "bce": Objective(bce_critic, bce_generator),
     "wgan-gp": Objective(wgan_gp_critic, wgan_generator),
+    "acgan": Objective(acgan_critic, acgan_generator, classifies=True),
+    "ac-wgan-gp": Objective(ac_wgan_gp_critic, ac_wgan_generator, classifies=True),
     "relativistic": Objective(relativistic_critic, relativistic_generator),
 }
