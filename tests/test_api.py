@@ -21,20 +21,22 @@ LAYERS = [
     ["ecg"],
     ["files"],
     ["formats", "paper"],
-    ["windows", "split", "measure", "simulation"],
+    ["windows", "split", "measure", "simulation", "classes", "singles", "tables", "images"],
     ["simulate", "store"],
     ["standardize", "arrange"],
-    ["encoder", "models"],
-    ["recipe", "training"],  # training.objectives names what a recipe may ask for
+    ["encoder", "models", "table_encoder", "image_encoder", "kinds"],
+    ["recipe", "other_data", "training"],  # training.objectives names what a recipe may ask for
     ["sampling", "intake", "measuring"],
     ["evaluation"],
     ["report"],
-    ["pipeline", "evaluating"],
+    ["pipeline", "evaluating", "augmenting"],
+    ["studies"],
     ["cli"],
 ]
 ALONE = {
     "models": {"errors", "streams"},  # knows no leads and no files
-    "evaluation": {"errors", "ecg", "leads", "measure", "streams"},  # sees arrays, not generators, runs or paths
+    # It sees arrays, not generators, runs or paths.
+    "evaluation": {"errors", "ecg", "leads", "measure", "streams", "tables"},
     "measure": {"errors", "ecg", "leads"},
     "formats": {"errors", "leads", "ecg", "files"},
     "standardize": {"errors"},

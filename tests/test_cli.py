@@ -149,6 +149,25 @@ def test_sample_from_a_run(released, tmp_path):
     assert (tmp_path / "more" / "synthetic_000003.dat").read_bytes() == (released / "synthetic_000003.dat").read_bytes()
 
 
+def test_samples_of_somebody(folder, tmp_path):
+    run, asked = tmp_path / "run", ["--sex", "female", "--age", "50:60", "--heart-rate", "60:75"]
+    code, text = ecgveil("fit", folder, "--out", run, *TINY, "--set", "data.conditions=['sex', 'age', 'heart_rate']")
+    assert code == 0, text
+    assert ecgveil("sample", run, "--out", tmp_path / "out", "--number", 4, *asked)[0] == 0
+    for name in (tmp_path / "out" / "RECORDS").read_text().split():
+        comments = wfdb.rdheader(str(tmp_path / "out" / name)).comments
+        assert "Sex: F" in comments
+        assert {int(line.removeprefix("Age: ")) for line in comments if line.startswith("Age")} <= set(range(50, 61))
+        assert any(line.startswith("synthetic") for line in comments)
+    for words, message in (
+        (["--age", "old"], "--age old: write it as 63, or as 60:70"),
+        (["--heart-rate", "75:60"], "heart_rate is asked for from 75 to 60; give two numbers, the lower first"),
+        (["--sex", "w"], "sex is 'w'; ask for female or male, or for none"),
+    ):
+        assert ecgveil("sample", run, "--out", tmp_path / "none", *words) == (2, message)
+    assert not (tmp_path / "none").exists()
+
+
 def test_samples_of_a_condition(folder, tmp_path):
     run = tmp_path / "run"
     code, text = ecgveil("fit", folder, "--out", run, *TINY, "--set", "data.labels=['sinus rhythm']")
@@ -157,6 +176,9 @@ def test_samples_of_a_condition(folder, tmp_path):
     assert code == 0
     for name in (tmp_path / "out" / "RECORDS").read_text().split():
         assert "Record labels: sinus rhythm" in wfdb.rdheader(str(tmp_path / "out" / name)).comments
+    code, message = ecgveil("sample", run, "--out", tmp_path / "none", "--sex", "male")
+    assert code == 2
+    assert message.startswith("sex is nothing that the run has learned; fit a recipe with 'sex' in data.conditions")
     code, message = ecgveil("sample", run, "--out", tmp_path / "none", "--label", "MI")
     assert (code, message) == (2, "label 'MI' is none that the run has learned; it knows sinus rhythm")
     assert not (tmp_path / "none").exists()

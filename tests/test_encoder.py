@@ -26,7 +26,7 @@ def outside_what_is_cut(encoder, signal):
     return (signal >= low) & (signal <= np.minimum(high, lowest + span))
 
 
-@pytest.mark.parametrize("arrange", ["waveform", "z"])
+@pytest.mark.parametrize("arrange", ["waveform", "z", "stripes"])
 @pytest.mark.parametrize(
     ("standardize", "settings_"),
     [("per-lead", {"unit_sd": 5.0}), ("min-max", {"a": 1}), ("adapted-range", {"span_mv": 2.5})],
@@ -52,6 +52,41 @@ def test_an_encoder_read_back_from_json_is_the_same(signal):
         again = Encoder.from_json(json.loads(json.dumps(encoder.to_json())))
         assert np.array_equal(again.encode(ecgs)[0], encoder.encode(ecgs)[0])
         assert np.array_equal(again.decode(encoder.encode(ecgs)[0]), encoder.decode(encoder.encode(ecgs)[0]))
+
+
+def test_the_settings_of_an_arrangement_are_kept():
+    ecgs = make(np.random.default_rng(0).normal(size=(4, 2, 25)))
+    order = np.random.default_rng(1).permutation(25).tolist()
+    for name, own in (("shuffled", {"order_seed": 7}), ("own", {"order": order})):
+        encoder = Encoder.fit(ecgs, "adapted-range", name, span_mv=9.0, **own)
+        again = Encoder.from_json(json.loads(json.dumps(encoder.to_json())))
+        assert (again.layout, again.standardize.span_mv) == (own, 9.0)
+        assert np.array_equal(again.encode(ecgs)[0], encoder.encode(ecgs)[0])
+        assert not np.array_equal(again.encode(ecgs)[0], Encoder.fit(ecgs, "adapted-range", "z").encode(ecgs)[0])
+
+
+def test_an_encoder_of_an_earlier_version_is_read():
+    """Without settings of the arrangement, and with one typical minimum for all leads."""
+    ecgs = make(np.random.default_rng(0).normal(size=(4, 2, 25)))
+    for name in ("z", "waveform"):
+        data = Encoder.fit(ecgs, "adapted-range", name).to_json()
+        del data["layout"]
+        data["fitted"]["minimum_"] = -0.75
+        old = Encoder.from_json(json.loads(json.dumps(data)))
+        tensor, side = old.encode(ecgs)
+        assert (
+            np.abs(old.decode(tensor, side) - ecgs.signal)[outside_what_is_cut(old, ecgs.signal)].max() <= old.step_mv
+        )
+        np.testing.assert_allclose(old.decode(tensor).min(axis=-1), -0.75, atol=1e-6)
+
+
+def test_each_lead_has_its_own_typical_minimum():
+    """What is generated has none of its own, and aVR lies lower than lead I."""
+    signal = np.random.default_rng(0).uniform(0, 1, (30, 2, 25)) - np.array([0.0, 1.0])[:, None]
+    ecgs = make(signal)
+    encoder = Encoder.fit(ecgs, "adapted-range", "z")
+    lowest = encoder.decode(encoder.encode(ecgs)[0]).min(axis=-1)
+    np.testing.assert_allclose(lowest, np.median(signal.min(axis=-1), axis=0) * np.ones((30, 1)), atol=1e-5)
 
 
 def test_min_max_is_equation_2():

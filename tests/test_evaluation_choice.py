@@ -6,7 +6,7 @@ from scipy.signal import butter, sosfiltfilt
 
 from ecgveil.ecg import ECGSet, concat
 from ecgveil.errors import EvaluationError
-from ecgveil.evaluation.choice import judge, mean_ks
+from ecgveil.evaluation.choice import judge, judge_by, judge_frechet, mean_ks
 from ecgveil.leads import LEADS_8
 from ecgveil.simulate import simulate
 
@@ -79,6 +79,28 @@ def test_one_ecg_of_each_patient_counts(sets):
     short = [replace(each, signal=each.signal[..., :100]) for each in (validation, real, flat)]  # for speed
     spoiled = judge(concat([short[0], short[2]]), short[1])
     assert spoiled["score"] < judge(*short[:2])["score"] + 0.1
+
+
+def test_worse_sets_are_farther_by_frechet_too(sets):
+    validation, real = sets
+    noise = np.random.default_rng(0).normal(size=real.signal.shape)
+    planted = [real.signal, low_passed(real.signal, real.fs, 10), real.signal[:1] + 0.01 * noise, 0.3 * noise]
+    scores = [judge_frechet(validation, made(real, signal)) for signal in planted]
+    assert [set(each) for each in scores] == [{"score", "frechet_clinical"}] * 4
+    assert all(each["score"] > 1.3 * scores[0]["score"] > 0 for each in scores[1:])
+    assert judge_frechet(validation, made(validation, validation.signal))["score"] == pytest.approx(0, abs=1e-6)
+    short = [replace(each, signal=each.signal[..., :100]) for each in (validation, real, made(real, 0 * noise))]
+    near, far = (judge_frechet(short[0], other) for other in short[1:])
+    assert set(near) == {"score", "frechet_spectrum"}
+    assert 0 < near["score"] < far["score"] < np.inf  # flat ones have no power at all
+
+
+def test_judges_by_name(sets):
+    validation, real = sets
+    short = [replace(each, signal=each.signal[..., :100]) for each in (validation, real)]
+    assert judge_by("mix", 3)(*short) == judge(*short, seed=3)
+    assert judge_by("frechet", 3)(*short) == judge_frechet(*short, seed=3)
+    assert judge_by("class-accuracy", 3) is None
 
 
 def test_what_cannot_be_judged(sets):

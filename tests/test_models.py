@@ -13,13 +13,19 @@ from ecgveil.models.contract import Context, stack
 from ecgveil.models.draw import draw, draw_conditions
 from ecgveil.models.pulse2pulse import Pulse2PulseSettings, phase_shuffle, upsampled_conv
 from ecgveil.models.rhythm import LabelledRhythm, Rhythm, rhythm_statistics
+from ecgveil.models.wavegan import WaveGanSettings
 from ecgveil.training.objectives import OBJECTIVES, Pair
 
 RHYTHM = Rhythm.fit([0.8 + 0.02 * np.random.default_rng(i).standard_normal(12) for i in range(30)], seed=0)
 CONTEXTS = {
     "beat": (Context((8, 500), 100.0, RHYTHM), {"width": 8, "critic_width": 8}),
+    "bilstm-cnn": (Context((1, 200), 250.0), {"hidden": 4}),
+    "conv1d": (Context((1, 200), 250.0), {"width": 4}),
+    "conv1d-ac": (Context((2, 125), 250.0), {"width": 4, "critic_norm": "instance"}),
+    "fcn": (Context((1, 7, 7), 0.0), {}),
     "piacentino-cnn": (Context((1, 45, 45), 1000.0), {}),
     "pulse2pulse": (Context((8, 5000), 500.0), {"width": 5, "critic_width": 1}),
+    "wavegan-star": (Context((8, 5000), 500.0), {"width": 10, "critic_width": 1}),
 }
 
 
@@ -66,6 +72,30 @@ def test_pulse2pulse_has_the_published_size():
     assert shapes == {(10, 8, 25), (25, 10, 25), (50, 25, 25), (150, 50, 25), (250, 150, 25), (250, 250, 25)}
     critic = MODELS["pulse2pulse"].critic(settings, context)
     assert len(critic.convs) == 7
+    with torch.device("meta"):  # counted, not made
+        published = MODELS["pulse2pulse"].critic(Pulse2PulseSettings(critic_width=50), context)
+    assert sum(each.numel() for each in published.parameters()) > 200e6
+
+
+def test_wavegan_star_has_the_published_size():
+    generator = MODELS["wavegan-star"].generator(WaveGanSettings(), Context((8, 5000), 500.0))
+    assert generator.draw(np.random.default_rng(0))["z"].shape == (100,)
+    assert generator.dense.weight.shape == (500, 100)
+    up = [tuple(conv.weight.shape[:2]) for conv in generator.up]
+    assert up == [(250, 250), (150, 250), (50, 150), (25, 50), (10, 25), (8, 10)]
+    assert MODELS["wavegan-star"].critic is MODELS["pulse2pulse"].critic
+
+
+@pytest.mark.parametrize("name", ["pulse2pulse", "wavegan-star"])
+def test_any_multiple_of_the_factors_is_a_length(name):
+    """2500 is the product of the strides; 3000, say, would not come back at its own length."""
+    model = MODELS[name]
+    for n_samples in (2500, 7500):
+        context = Context((1, n_samples), 500.0)
+        generator = model.generator(model.settings(width=5, critic_width=1), context)
+        made = generator(stack([generator.draw(np.random.default_rng(0))]))
+        assert made.shape == (1, 1, n_samples)
+        assert n_samples % model.multiple == 0
 
 
 @pytest.mark.parametrize("factor", [2, 5])
@@ -192,7 +222,7 @@ def test_a_label_of_few_patients_is_refused():
         Conditions.fit(every, list(map(str, range(16))), tuple("ABCD"))
 
 
-@pytest.mark.parametrize("name", ["beat", "pulse2pulse"])
+@pytest.mark.parametrize("name", ["beat", "bilstm-cnn", "conv1d", "pulse2pulse", "wavegan-star"])
 def test_a_condition_reaches_generator_and_critic(name):
     context, settings = CONTEXTS[name]
     context, model = dataclasses.replace(context, n_conditions=2), MODELS[name]

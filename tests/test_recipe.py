@@ -57,6 +57,8 @@ def test_overrides():
         ({"data.fs": 0.05}, "data.fs is 0.05"),
         ({"data.labels": ["MI", "MI"]}, "data.labels names a label twice: MI, MI"),
         ({"data.labels": [""]}, "data.labels.0 is ''"),
+        ({"data.conditions": ["age", "age"]}, "data.conditions names something twice: age, age"),
+        ({"data.conditions": ["height"]}, "data.conditions.0 is 'height': it should be 'sex', 'age' or 'heart_rate'"),
         ({"training.candidates": -1}, "training.candidates is -1"),
         ({"data.units": "uV"}, "data.units is 'uV': it should be 'mV' or 'sd'"),
     ],
@@ -69,13 +71,34 @@ def test_wrong_settings(overrides, message):
 
 
 def test_labels_need_a_model_that_takes_them():
-    with pytest.raises(ConfigError, match=r"piacentino-cnn takes no data.labels; beat and pulse2pulse do"):
+    with pytest.raises(ConfigError, match=r"piacentino-cnn takes no data.labels; .*pulse2pulse.* do; it learns cl"):
         load_recipe("piacentino-z", {"data.labels": ["MI"]})
     assert load_recipe("pulse2pulse", {"data.labels": ["MI"]}).data.labels == ("MI",)
 
 
+NO_CLASSES = {"data.labels": [], "data.exclusive": False, "data.other": "", "data.conditions": ["sex"]}
+
+
+def test_conditions_need_a_model_that_takes_them():
+    with pytest.raises(ConfigError, match=r"conv1d-ac takes no data.conditions; beat, .*, wavegan-star do"):
+        load_recipe("dcgan", {**NO_CLASSES, "model.architecture": "conv1d-ac"})
+    with pytest.raises(ConfigError, match=r"learns classes alone; leave data.conditions \(age\) out"):
+        load_recipe("acgan", {"data.conditions": ["age"]})
+
+
+def test_the_systems_of_p2_share_their_training():
+    recipes = [load_recipe(name) for name in ("pulse2pulse", "wavegan-star")]
+    assert recipes[0].training == recipes[1].training
+    assert recipes[0].data == recipes[1].data
+    assert recipes[1].model["latent"] == 100
+    for name, plain in zip(("pulse2pulse-conditional", "wavegan-star-conditional"), recipes, strict=True):
+        conditional = load_recipe(name)
+        assert conditional.data.conditions == ("sex", "age", "heart_rate")
+        assert (conditional.training, conditional.model) == (plain.training, plain.model)
+
+
 def test_pulse2pulse_lengths():
-    with pytest.raises(ConfigError, match="needs a multiple of 1000"):
+    with pytest.raises(ConfigError, match="needs a multiple of 2500"):
         load_recipe("pulse2pulse", {"data.n_samples": 5001})
 
 

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import wfdb
@@ -6,13 +8,14 @@ from conftest import shaped, tiny
 from ecgveil.errors import ConfigError, RunError
 from ecgveil.formats.wfdb_write import write
 from ecgveil.leads import LEADS_12
-from ecgveil.recipe import recipe_names
+from ecgveil.models.draw import draw_conditions
+from ecgveil.recipe import load_recipe, recipe_names
 from ecgveil.sampling import load
 from ecgveil.training.fit import fit
 from ecgveil.windows import read
 
 
-@pytest.fixture(scope="module", params=recipe_names())
+@pytest.fixture(scope="module", params=[name for name in recipe_names() if load_recipe(name).data.kind == "ecg"])
 def run(request, clinic, tmp_path_factory):
     recipe = tiny(request.param, training__steps=2)
     return load(fit(shaped(clinic, recipe), recipe, tmp_path_factory.mktemp("runs") / "run").path)
@@ -83,3 +86,59 @@ def test_a_run_without_labels_draws_none(run):
     assert set(run.sample(2).labels) == {()}
     with pytest.raises(ConfigError, match="was trained without labels; fit a recipe with data.labels"):
         run.bearing(["MI"])
+
+
+def test_ecgs_are_of_whom_is_asked_for(clinic, tmp_path):
+    recipe = tiny("pulse2pulse-conditional", training__steps=1, training__pictures=0)
+    run = load(fit(shaped(clinic, recipe), recipe, tmp_path / "run").path)
+    drawn = run.sample(12, seed=1)
+    assert set(drawn.sex) == {"female", "male"}
+    assert np.isfinite(drawn.age).all()
+    asked = run.bearing(["NORM"], "female", (50, 55), (60, 80)).sample(12, seed=1)
+    assert set(asked.sex) == {"female"}
+    assert set(asked.age) <= set(range(50, 56))
+    assert len(set(asked.age)) > 1
+    conditions = draw_conditions(run.bearing(heart_rate=70).conditions, 1, 0, 5)
+    assert [run.conditions.shown(each).heart_rate for each in conditions] == [70] * 5
+    alone = run.bearing(age=52).sample(3, seed=1)
+    assert set(alone.age) == {52}
+    assert np.array_equal(alone.signal, run.bearing(age=(52, 52)).sample(3, seed=1).signal)
+    write(asked, tmp_path / "records", comments=["synthetic"])
+    again, _ = read(tmp_path / "records", allow=("wrong_unit", "noise", "flat"))
+    assert (again.labels, again.sex, again.age.tolist()) == (asked.labels, asked.sex, asked.age.tolist())
+    assert "synthetic" in wfdb.rdheader(str(tmp_path / "records" / asked.record_name[0])).comments
+    for asking, message in (
+        ({"sex": "f"}, "sex is 'f'; ask for female or male"),
+        ({"age": (70, 60)}, "age is asked for from 70 to 60; give two numbers, the lower first"),
+        ({"age": 60.5}, "age is asked for from 60.5 to 60.5; give whole years"),
+        ({"age": "old"}, "age is 'old'; ask for a number"),
+        ({"heart_rate": float("nan")}, "heart_rate is asked for from nan"),
+        ({"age": 119}, r"age 119 to 119 is beyond the training patients; those asked for reach over age \d+ to \d+"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            run.bearing(**asking)
+
+
+def test_resuming_on_people_of_other_ages_or_sex_is_noticed(clinic, tmp_path):
+    recipe = tiny("quick", training__steps=2, data__conditions=["sex", "age"])
+    ecgs = shaped(clinic, recipe)
+    fit(ecgs, recipe, tmp_path / "run")
+    for other in (replace(ecgs, age=ecgs.age + 1), replace(ecgs, sex=ecgs.sex[::-1])):
+        with pytest.raises(RunError, match="other records"):
+            fit(other, recipe, tmp_path / "run", resume=True)
+
+
+def test_a_beating_heart_has_the_rate_asked_for(clinic, tmp_path):
+    recipe = tiny("quick", training__steps=2, data__conditions=["heart_rate"])
+    run = load(fit(shaped(clinic, recipe), recipe, tmp_path / "run").path)
+    found = {}
+    for rate in (65, 80):
+        asked = run.bearing(heart_rate=rate)
+        assert asked.sample(2).sex == ("", "")  # not learned, not told
+        noises = [
+            run.generator.draw(np.random.default_rng(k), asked.conditions.draw(np.random.default_rng(k)))
+            for k in range(40)
+        ]
+        rr = [np.diff(noise["r_times"][noise["r_times"] < 10]).mean() for noise in noises]
+        found[rate] = 60 / np.mean(rr)
+    assert found == {rate: pytest.approx(rate, rel=0.03) for rate in found}

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from scipy.signal import find_peaks
 
 from ecgveil.errors import ConfigError, RunError
-from ecgveil.formats.labels import labels_comment
+from ecgveil.formats.labels import facts_comments
 from ecgveil.leads import LEADS_8, LEADS_12, limb_residual, pick
 from ecgveil.simulate import (
     ATRIAL,
@@ -408,7 +408,7 @@ def test_clinic_lies_as_a_clinic_s_data_would(tmp_path):
     ecgs, _ = simulate(70, seed=2, seconds=5, fs=250)
     for k in (0, 69):
         record = wfdb.rdrecord(str(folder / f"p{k:05d}-1"))
-        assert record.comments == [HEADER_COMMENT, labels_comment(ecgs.labels[k])]
+        assert record.comments == [HEADER_COMMENT, *facts_comments(ecgs.labels[k], ecgs.age[k], ecgs.sex[k])]
         assert record.fs == 250
         np.testing.assert_allclose(record.p_signal.T, ecgs.signal[k], atol=0.00051)
     k = visits.index(2)

@@ -15,7 +15,8 @@ from ecgveil.sampling import load
 from ecgveil.split import split
 from ecgveil.training.choosing import candidate_steps
 from ecgveil.training.fit import fit
-from ecgveil.training.loop import _batch_rows, _Data
+from ecgveil.training.looks import Windows
+from ecgveil.training.loop import _batch_rows
 from ecgveil.training.objectives import OBJECTIVES, Pair
 from ecgveil.training.tensors import load_tensors
 
@@ -229,7 +230,7 @@ def test_the_critic_judges_a_pair_under_the_same_condition():
         seen.append(condition)
         return x
 
-    data = _Data(torch.zeros(3, 1), np.eye(3, dtype=np.float32))
+    data = Windows(torch.zeros(3, 1), np.eye(3, dtype=np.float32))
     told = data.told(np.array([2, 0]), torch.device("cpu"))
     pair = Pair(torch.ones(2, 1), torch.zeros(2, 1), told)
     OBJECTIVES["relativistic"].generator_loss(critic, pair, torch.Generator(), None)
@@ -307,6 +308,7 @@ def test_the_best_candidate_is_sampled_and_the_last_state_kept(chosen, crowd, tm
         "step": 5,
         "score": 0.2,
         "floor": 0.1,
+        "ended": False,
         "candidates": [{"step": step, "score": score, "part": 0.5} for step, score in SCORES.items()],
         "note": "",
     }
@@ -393,6 +395,53 @@ def test_too_few_in_validation_keep_the_last_step_and_say_so(whole, tmp_path):
     assert (choice["step"], choice["score"], choice["candidates"]) == (None, None, [])
     assert "the validation part has 4 patients, fewer than 20" in choice["note"]
     assert same(sampled(folder.path), averages(folder.path))
+
+
+PATIENT = {**CANDIDATES, "training__steps": 10, "training__candidates": 5, "training__patience": 2}
+
+
+def test_patience_ends_training(crowd, tmp_path):
+    judge = Judge([0.3, 0.1, 0.2, 0.2, 0.4])  # the second is what real ECGs score
+    recipe = tiny("quick", **PATIENT)
+    folder = fit(crowd, recipe, tmp_path / "run", seed=2, judge=judge)
+    choice = folder.choice()
+    assert [(each["step"], each["score"]) for each in choice["candidates"]] == [(6, 0.3), (7, 0.2), (8, 0.2), (9, 0.4)]
+    assert choice["ended"]
+    assert (choice["step"], choice["score"]) == (8, 0.2)
+    assert load(folder.path).step == load(folder.path).steps == folder.total_steps == 9
+    before = weights(folder.path)
+    fit(crowd, recipe, folder.path, seed=2, judge=Judge(), resume=True)  # who has no score left to give
+    assert same(before, weights(folder.path))
+    assert folder.choice() == choice
+
+
+def test_a_better_candidate_renews_patience(crowd, tmp_path):
+    judge = Judge([0.3, 0.1, 0.4, 0.2, 0.4, 0.1])
+    folder = fit(crowd, tiny("quick", **PATIENT), tmp_path / "run", seed=2, judge=judge)
+    assert (load(folder.path).step, folder.choice()["ended"], folder.choice()["step"]) == (10, False, 10)
+
+
+@pytest.mark.parametrize("stop_at", [7, 8])
+def test_patience_survives_an_interruption(stop_at, crowd, tmp_path):
+    recipe = tiny("quick", **PATIENT)
+
+    def interrupt(row):
+        if row["step"] == stop_at:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    scores = [0.3, 0.1, 0.4, 0.5, 0.2, 0.1]
+    folder = fit(crowd, recipe, tmp_path / "run", seed=2, judge=Judge(scores), on_log=interrupt)
+    if stop_at == 7:
+        assert load(folder.path).step < load(folder.path).steps
+    fit(crowd, recipe, folder.path, seed=2, judge=Judge(scores[3:]), resume=True)
+    assert (load(folder.path).step, folder.total_steps, folder.choice()["step"]) == (8, 8, 6)
+
+
+def test_patience_needs_candidates(whole, tmp_path):
+    _, _, ecgs = whole
+    with pytest.raises(ConfigError, match="training.patience is 2, but training.candidates is 0"):
+        fit(ecgs, tiny("quick", training__patience=2), tmp_path / "run", seed=2)
+    assert not (tmp_path / "run").exists()
 
 
 def test_candidates_need_a_judge_and_something_held_out(crowd, tmp_path):

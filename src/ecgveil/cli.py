@@ -37,6 +37,11 @@ error_console = Console(stderr=True, highlight=False, markup=False, emoji=False)
 _UsageError: Any = typer.BadParameter.__mro__[1]
 
 Data = Annotated[list[Path], typer.Argument(help="Folders of WFDB records.", show_default=False)]
+AnyData = Annotated[
+    list[Path], typer.Argument(help="Folders of WFDB records; tables or folders of images as well.", show_default=False)
+]
+OTHERS = {"table": "rows", "images": "images"}  # what a sample of other data is called
+_NOTES = 20
 Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of everything drawn at random.")]
 Resample = Annotated[bool, typer.Option("--resample", help="Allow any change of sampling rate.")]
 Assignments = Annotated[list[str] | None, typer.Option("--set", help="Setting to change, as group.name=value.")]
@@ -120,7 +125,7 @@ def recipes(name: Annotated[str | None, typer.Argument(help="One recipe to show 
 
 @app.command()
 def fit(
-    data: Data,
+    data: AnyData,
     out: Annotated[Path, typer.Option(help="Run folder to make.", show_default=False)],
     recipe: Annotated[str, typer.Option(help="Recipe: a name, or the path of a .toml file.")] = "quick",
     assignments: Assignments = None,
@@ -129,11 +134,10 @@ def fit(
     resample: Resample = False,
 ) -> None:
     """Train a generator on the training part of the records."""
-    from functools import partial
-
-    from ecgveil.evaluation.choice import judge
+    from ecgveil.evaluation.choice import judge_by
     from ecgveil.files import require_free
     from ecgveil.intake import take_in
+    from ecgveil.kinds import read_others
     from ecgveil.recipe import load_recipe, parse_overrides
     from ecgveil.training.fit import fit
 
@@ -141,8 +145,13 @@ def fit(
     if not resume and not (out / "recipe.toml").is_file():
         require_free(out)  # before the records are read, not after
     with _progress() as tell:
-        taken = take_in(data, resolved, resample=resample, progress=lambda done, n: tell("reading", done, n, {}))
-        _print_intake(taken)
+        if resolved.data.kind == "ecg":
+            taken = take_in(data, resolved, resample=resample, progress=lambda done, n: tell("reading", done, n, {}))
+            _print_intake(taken)
+            learned: Any = taken.ecgs
+        else:
+            learned, notes = read_others(data, resolved, progress=lambda done, n: tell("reading", done, n, {}))
+            _print_notes(notes)
         total = 0
 
         def started(step: int, steps: int) -> None:
@@ -151,12 +160,12 @@ def fit(
             tell("training", step, steps, {})
 
         folder = fit(
-            taken.ecgs,
+            learned,
             resolved,
             out,
             seed=seed,
             resume=resume,
-            judge=partial(judge, seed=seed),
+            judge=judge_by(resolved.training.choose_by, seed),
             on_start=started,
             on_log=lambda row: tell("training", row["step"], total, row),
         )
@@ -168,11 +177,15 @@ def fit(
     if choice and choice["note"]:
         error_console.print(f"note: {choice['note']}", soft_wrap=True)
     elif choice:
+        floor = "" if choice["floor"] is None else f"; real ECGs score {choice['floor']:.3f}"
         error_console.print(
             f"of {len(choice['candidates'])} candidates that of step {choice['step']} is kept: score "
-            f"{choice['score']:.3f}, lower is better; real ECGs score {choice['floor']:.3f}",
+            f"{choice['score']:.3f}, lower is better{floor}",
             soft_wrap=True,
         )
+        if choice["ended"]:
+            patience = resolved.training.patience
+            error_console.print(f"training ended at step {steps}: {patience} candidates in a row were no better")
     out_console.print(f"trained {steps} steps; run folder {out}", soft_wrap=True)
 
 
@@ -184,18 +197,35 @@ def sample(
     labels: Annotated[
         list[str] | None, typer.Option("--label", help="Label that every ECG shall bear; of several, all at once.")
     ] = None,
+    sex: Annotated[str | None, typer.Option(help="female or male.")] = None,
+    age: Annotated[str | None, typer.Option(help="Years, as 63 or 60:70.")] = None,
+    heart_rate: Annotated[str | None, typer.Option(help="Beats per minute, as 70 or 60:75.")] = None,
     seed: Seed = 0,
     batch_size: Annotated[int, typer.Option(min=1, max=4096, help="ECGs held at a time; changes no ECG.")] = 64,
 ) -> None:
-    """Draw synthetic ECGs from a run into WFDB records."""
+    """Draw synthetic ECGs from a run into WFDB records; rows into a CSV file, images into PNG files."""
     from ecgveil.files import new_folder, require_free
+    from ecgveil.kinds import write_others
     from ecgveil.pipeline import write_samples
     from ecgveil.sampling import load
 
     require_free(out)
-    generator = load(run).bearing(labels or ())
+    spans = {"age": _span("--age", age), "heart_rate": _span("--heart-rate", heart_rate)}
+    generator = load(run).bearing(labels or (), sex, **spans)
     if generator.step < generator.steps:
         error_console.print(f"note: {run} is trained to step {generator.step} of {generator.steps}")
+    if generator.recipe.data.kind != "ecg":
+        with new_folder(out) as folder, _progress() as tell:
+            write_others(
+                generator.stream(number, seed=seed, batch_size=batch_size),
+                folder,
+                lambda done: tell("sampling", done, number, {}),
+            )
+        if generator.recipe.data.kind == "table":
+            share = generator.null_share(number, seed)
+            error_console.print(f"cells that bear no feature are all 0 in {share:.1%} of rows")
+        out_console.print(f"{number} synthetic {OTHERS[generator.recipe.data.kind]} in {out}", soft_wrap=True)
+        return
     with new_folder(out) as folder, _progress() as tell:
         clipped = write_samples(
             generator,
@@ -254,6 +284,52 @@ def release(
 
 
 @app.command()
+def augment(
+    data: Data,
+    label: Annotated[str, typer.Option(help="Label that every ECG shall bear.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="Folder to make.", show_default=False)],
+    number: Annotated[
+        int | None,
+        typer.Option(min=1, max=1_000_000, help="ECGs to draw; default: up to the most frequent label."),
+    ] = None,
+    recipe: Annotated[
+        str | None, typer.Option(help="Recipe that learns the label; default: superclass. Trained in OUT-run.")
+    ] = None,
+    assignments: Assignments = None,
+    seed: Seed = 0,
+    run: Annotated[Path | None, typer.Option(help="Trained run to draw from; nothing is trained then.")] = None,
+    resample: Resample = False,
+) -> None:
+    """Synthetic ECGs of a label that is too rare. It learns from all of DATA: keep what you will test on out of it."""
+    from ecgveil.augmenting import RECIPE, augment
+    from ecgveil.pipeline import Listener
+    from ecgveil.recipe import load_recipe, parse_overrides
+
+    resolved = None
+    if run is None or recipe is not None or assignments:
+        resolved = load_recipe(recipe or RECIPE, parse_overrides(assignments or []))
+    with _progress() as tell:
+        done = augment(
+            data,
+            out,
+            label=label,
+            number=number,
+            recipe=resolved,
+            run=run,
+            seed=seed,
+            resample=resample,
+            listener=Listener(tell, _print_intake),
+        )
+    table = Table("label", "ECGs before", "with the synthetic ones", box=None)
+    for name, before in done.before.items():
+        table.add_row(name, str(before), str(done.after[name]))
+    out_console.print(table)
+    if done.clipped:
+        error_console.print(f"note: {done.clipped} values beyond +-32.767 were clipped; the headers say where")
+    out_console.print(f"{done.number} synthetic records that bear {label} in {out}", soft_wrap=True)
+
+
+@app.command()
 def evaluate(
     train: Annotated[
         Path, typer.Option(help="Folder of the ECGs that the generator learned from.", show_default=False)
@@ -293,6 +369,35 @@ def evaluate(
     out_console.print("It draws real ECGs, and copies.csv names real records: both are the keeper's.", soft_wrap=True)
 
 
+@app.command()
+def reproduce(
+    out: Annotated[Path, typer.Option(help="Folder to make.", show_default=False)],
+    name: Annotated[str, typer.Argument(help="Study; 'ecgveil recipes' says what each is after.", show_default=False)],
+    data: Annotated[
+        list[Path] | None, typer.Option(help="Folder of records, again for more; default: the embedded clinic.")
+    ] = None,
+    scale: Annotated[float, typer.Option(help="Share of the published epochs, and of the patients.")] = 1.0,
+    assignments: Assignments = None,
+    seed: Seed = 0,
+) -> None:
+    """Run a paper's study on given data: its figures and tables, beside what was published."""
+    from ecgveil.recipe import parse_overrides
+    from ecgveil.studies import reproduce
+
+    with _progress() as tell:
+        page = reproduce(
+            name,
+            out,
+            data=data or (),
+            scale=scale,
+            seed=seed,
+            changes=parse_overrides(assignments or []),
+            tell=tell,
+        )
+    out_console.print(f"page: {page}", soft_wrap=True)
+    out_console.print("It draws real data beside synthetic: it is the keeper's.", soft_wrap=True)
+
+
 def main() -> None:
     """Entry point: whatever goes wrong for a reason becomes one line and exit code 2, or 130 when interrupted."""
     for end in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
@@ -327,6 +432,17 @@ def _replaceable(file: Path, suffix: str) -> bool:
     return not there or (file.suffix == suffix and file.is_file() and not file.is_symlink())
 
 
+def _span(option: str, text: str | None) -> tuple[float, float] | None:
+    """'63' or '60:70' -> (from, to)."""
+    if text is None:
+        return None
+    low, colon, high = text.partition(":")
+    try:
+        return float(low), float(high if colon else low)
+    except ValueError:
+        raise ConfigError(f"{option} {text}: write it as 63, or as 60:70") from None
+
+
 def _end(message: str, code: int) -> None:
     error_console.print(f"ecgveil: {message}", soft_wrap=True)
     sys.exit(code)
@@ -357,6 +473,7 @@ def _progress() -> Iterator[Tell]:
         tasks: dict[str, Any] = {}
 
         def tell(stage: str, done: int, total: int, details: dict[str, Any]) -> None:
+            _warn(details)
             if stage not in tasks or bars.tasks[tasks[stage]].total != total:
                 tasks[stage] = bars.add_task(stage, total=total, told="")
             bars.update(tasks[stage], completed=done, told=_details(details))
@@ -368,6 +485,7 @@ def _log_lines(every_s: float = 10.0) -> Tell:
     said: dict[str, float] = {}
 
     def tell(stage: str, done: int, total: int, details: dict[str, Any]) -> None:
+        _warn(details)
         now = time.monotonic()
         ended = done == total and said.get(stage, now) < 0  # negative: its start was told
         if ended or now - abs(said.setdefault(stage, now)) >= every_s:
@@ -378,6 +496,14 @@ def _log_lines(every_s: float = 10.0) -> Tell:
             said[stage] = -now
 
     return tell
+
+
+def _warn(row: dict[str, Any]) -> None:
+    """What the monitors of training found, when they find it."""
+    for warning in row.get("warning", ()):
+        error_console.print(f"warning: {warning['text']}", soft_wrap=True)
+    for kind in row.get("recovered", ()):
+        error_console.print(f"step {row['step']}: {kind} has passed", soft_wrap=True)
 
 
 def _details(row: dict[str, Any]) -> str:
@@ -412,6 +538,13 @@ def _listed(counted: dict[Any, int], unit: str = "", most: int = 6) -> str:
 
 def _plain(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _print_notes(notes: list[str]) -> None:
+    for note in notes[:_NOTES]:
+        error_console.print(note, soft_wrap=True)
+    if len(notes) > _NOTES:
+        error_console.print(f"and {len(notes) - _NOTES} more lines like these")
 
 
 def _print_intake(taken: Any) -> None:

@@ -96,6 +96,10 @@ class ECGSet:
     def seconds(self) -> float:
         return self.n_samples / self.fs
 
+    def content(self) -> tuple[str, np.ndarray]:
+        """What tells this set from others: its form, and its values."""
+        return repr((self.signal.shape, self.leads, self.fs)), self.signal
+
     def take(self, rows: Sequence[int] | np.ndarray) -> ECGSet:
         """The records at `rows` (integer positions), in that order."""
         rows = np.asarray(rows, dtype=int)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from ecgveil.arrange import ARRANGEMENTS
+from ecgveil.arrange import ARRANGEMENTS, Arrangement, arrangement, arrangement_settings
 from ecgveil.ecg import ECGSet
 from ecgveil.errors import ConfigError, RunError
 from ecgveil.standardize import STANDARDIZERS
@@ -22,18 +22,21 @@ class Encoder:
     leads, fs, n_samples : the form of every signal
     standardize : a fitted standardizer (step 1)
     arrange : an arrangement (step 2)
+    names : of the two
+    layout : the arrangement's own settings
     """
 
     leads: tuple[str, ...]
     fs: float
     n_samples: int
     standardize: Any
-    arrange: Any
+    arrange: Arrangement
     names: tuple[str, str]
+    layout: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def fit(cls, train: ECGSet, standardize: str, arrange: str, **settings: float) -> Encoder:
-        """Fit on the training part alone; `settings` go to the standardizer.
+    def fit(cls, train: ECGSet, standardize: str, arrange: str, **settings: Any) -> Encoder:
+        """Fit on the training part alone; `settings` that are not the arrangement's own go to the standardizer.
 
         Raises
         ------
@@ -47,15 +50,15 @@ class Encoder:
         for kind, name, known in choices:
             if name not in known:
                 raise ConfigError(f"unknown {kind} '{name}'; there are {', '.join(known)}")
-        arrangement = ARRANGEMENTS[arrange]()
-        arrangement.shape(len(train.leads), train.n_samples)
+        layout = {name: settings.pop(name) for name in arrangement_settings(arrange) & settings.keys()}
+        arranged = arrangement(arrange, len(train.leads), train.n_samples, **layout)
         fitted = STANDARDIZERS[standardize](**settings).fit(train.signal)
-        return cls(train.leads, train.fs, train.n_samples, fitted, arrangement, (standardize, arrange))
+        return cls(train.leads, train.fs, train.n_samples, fitted, arranged, (standardize, arrange), layout)
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Tensor shape of one sample."""
-        return self.arrange.shape(len(self.leads), self.n_samples)
+        return self.arrange.shape
 
     @property
     def step_mv(self) -> float:
@@ -83,6 +86,7 @@ class Encoder:
             "n_samples": self.n_samples,
             "standardize": self.names[0],
             "arrange": self.names[1],
+            "layout": self.layout,
             "fitted": vars(self.standardize),
         }
 
@@ -93,8 +97,10 @@ class Encoder:
             if vars(standardize).keys() != data["fitted"].keys():
                 raise KeyError("fitted")
             vars(standardize).update(data["fitted"])
-            arrange = ARRANGEMENTS[data["arrange"]]()
+            leads, n_samples = tuple(data["leads"]), data["n_samples"]
+            layout = data.get("layout", {})  # absent before arrangements had settings
+            arranged = arrangement(data["arrange"], len(leads), n_samples, **layout)
             names = (data["standardize"], data["arrange"])
-            return cls(tuple(data["leads"]), data["fs"], data["n_samples"], standardize, arrange, names)
-        except (KeyError, TypeError) as error:
+            return cls(leads, data["fs"], n_samples, standardize, arranged, names, layout)
+        except (KeyError, TypeError, ConfigError) as error:
             raise RunError(f"encoder.json is damaged ({error}); fit again") from error

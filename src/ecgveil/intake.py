@@ -8,11 +8,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ecgveil.classes import in_classes
 from ecgveil.ecg import ECGSet, concat
 from ecgveil.errors import RecordError
 from ecgveil.formats import Finding
 from ecgveil.formats.wfdb import OURS
+from ecgveil.kinds import require_ecgs
 from ecgveil.recipe import Recipe
+from ecgveil.singles import SECONDS, single_beats
 from ecgveil.windows import read
 
 
@@ -57,6 +60,7 @@ def take_in(
     RecordError
         A folder cannot be used as it is; the message says what to do.
     """
+    require_ecgs(recipe, "what is read here")
     sets: list[ECGSet] = []
     findings: list[Finding] = []
     seen: dict[bytes, int] = {}
@@ -66,7 +70,7 @@ def take_in(
             folder,
             leads=data.leads,
             fs=data.fs,
-            n_samples=data.n_samples,
+            n_samples=data.n_samples if data.cut == "windows" else round(SECONDS * data.fs),
             resample=resample,
             reduce=data.reduce,
             allow=() if data.units == "mV" else ("wrong_unit",),
@@ -77,9 +81,18 @@ def take_in(
         if len(folders) > 1:
             ecgs, found = _without_copies(ecgs, found, seen, place)
             ecgs = _placed(ecgs, {finding.patient_id for finding in found}, place)
+        if data.cut == "beats":
+            ecgs = single_beats(ecgs, data.n_samples)
         sets.append(ecgs)
         findings.extend(found)
-    return Intake(concat(sets), findings, _notes(findings, data.fs))
+    ecgs, notes = concat(sets), _notes(findings, data.fs)
+    if data.cut == "beats":
+        notes.append(f"{len(ecgs)} single beats were cut out around their R peaks, baseline wander taken off.")
+    if data.exclusive:
+        ecgs, bare = in_classes(ecgs, data.labels, data.other)
+        if bare:
+            notes.append(f"{bare} windows bear none of {', '.join(data.labels)} and were left out.")
+    return Intake(ecgs, findings, notes)
 
 
 def _without_copies(

@@ -6,19 +6,20 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ecgveil import intake
+from ecgveil.classes import undersample
 from ecgveil.ecg import ECGSet
 from ecgveil.errors import ConfigError, Stopped
 from ecgveil.evaluation import Evaluation, Means, evaluate
 from ecgveil.evaluation.canaries import make_canaries
-from ecgveil.evaluation.choice import judge
+from ecgveil.evaluation.choice import judge_by
 from ecgveil.files import new_folder, require_free, write_atomic
 from ecgveil.formats.wfdb_write import count_clipped, write, write_records_file
 from ecgveil.intake import Intake
+from ecgveil.kinds import require_ecgs
 from ecgveil.leads import LEADS_8
 from ecgveil.recipe import Recipe, load_recipe
 from ecgveil.report import COPIES, About, write_figures, write_report
@@ -90,13 +91,21 @@ def release(
     listener = listener or Listener()
     out = Path(out)
     folders = [Path(data)] if isinstance(data, str | Path) else [Path(each) for each in data]
-    run_path = _places(folders, out, run)
+    run_path = places(folders, out, run)
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
+    require_ecgs(recipe, "release")
+    if recipe.data.cut == "beats":
+        raise ConfigError(
+            f"recipe {recipe.name} makes single beats, of which rate, intervals and privacy cannot be told; release "
+            "takes ECGs: set data.cut = 'windows' and data.n_samples, or use fit and sample"
+        )
     taken = intake.take_in(folders, recipe, resample=resample, progress=listener.progress("reading"))
     listener.say(taken)
     parts = split(taken.ecgs, seed=seed)
+    if recipe.data.undersample:  # evidence on privacy is about those who were trained on
+        parts = parts._replace(train=undersample(parts.train, recipe.data.classes, seed))
     odd = make_canaries(parts.train, canaries, seed=seed) if canaries else None
-    generator = _trained(taken.ecgs, odd[0] if odd else None, recipe, run_path, seed, listener)
+    generator = trained(taken.ecgs, recipe, run_path, seed, listener, canaries=odd[0] if odd else None)
     number = len(taken.ecgs) if number is None else number
     with new_folder(out) as building:
         clipped = write_samples(
@@ -152,7 +161,7 @@ def _drop(folder: Path, evaluation: Evaluation) -> int:
     return int(table["flagged"].sum())
 
 
-def _places(folders: list[Path], out: Path, run: str | Path | None) -> Path:
+def places(folders: list[Path], out: Path, run: str | Path | None) -> Path:
     """The run folder, once all places are known not to be in each other's way."""
     require_free(out)
     target = out.absolute()
@@ -166,8 +175,17 @@ def _places(folders: list[Path], out: Path, run: str | Path | None) -> Path:
     return run_path
 
 
-def _trained(ecgs: ECGSet, canaries: ECGSet | None, recipe: Recipe, path: Path, seed: int, listener: Listener) -> Run:
-    """Train, or go on training, to the end."""
+def trained(
+    ecgs: ECGSet,
+    recipe: Recipe,
+    path: Path,
+    seed: int,
+    listener: Listener,
+    *,
+    canaries: ECGSet | None = None,
+    use_all: bool = False,
+) -> Run:
+    """Train, or go on training, to the end; see `fit`. Stopped where that was interrupted."""
     total = 0
 
     def started(step: int, steps: int) -> None:
@@ -181,8 +199,9 @@ def _trained(ecgs: ECGSet, canaries: ECGSet | None, recipe: Recipe, path: Path, 
         path,
         seed=seed,
         resume=True,
+        use_all=use_all,
         extra=canaries,
-        judge=partial(judge, seed=seed),
+        judge=judge_by(recipe.training.choose_by, seed),
         on_start=started,
         on_log=lambda row: listener.tell("training", row["step"], total, row),
     )
@@ -227,7 +246,7 @@ def _about(
         told.append(
             f"Standardising cut {saturated['values']:.2%} of the values, in {saturated['windows']:.1%} of the windows."
         )
-    told += _choice(generator)
+    told += [*_choice(generator), *_warned(generator)]
     if clipped:
         told.append(f"{clipped} synthetic values beyond +-32.767 {recipe.data.units} were clipped when written.")
     return About(
@@ -259,10 +278,26 @@ def _choice(generator: Run) -> list[str]:
         return []
     if choice["note"]:
         return [choice["note"]]
-    return [
-        f"Of {len(choice['candidates'])} checkpoints the one of step {choice['step']} was kept: it came nearest to the "
-        f"validation part, which it never saw (score {choice['score']:.3f}; real ECGs {choice['floor']:.3f})."
-    ]
+    kept = f"Of {len(choice['candidates'])} checkpoints the one of step {choice['step']} was kept"
+    if choice["floor"] is None:
+        told = [f"{kept}: it had the best score, {choice['score']:.3f}, by training.choose_by."]
+    else:
+        told = [
+            f"{kept}: it came nearest to the validation part, which it never saw (score {choice['score']:.3f}; real "
+            f"ECGs {choice['floor']:.3f})."
+        ]
+    if choice.get("ended"):
+        told.append(f"Training ended at step {generator.step}, as no better checkpoint came.")
+    return told
+
+
+def _warned(generator: Run) -> list[str]:
+    """What the monitors of training found."""
+    told = []
+    for warning in generator.folder.warnings():
+        until = "to the end" if warning["until"] is None else f"to step {warning['until']}"
+        told.append(f"Training showed {warning['kind']} from step {warning['since']} {until}.")
+    return told
 
 
 def _manifest(about: About, generator: Run) -> dict[str, Any]:

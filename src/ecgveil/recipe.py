@@ -10,16 +10,17 @@ import inspect
 import tomllib
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tomli_w
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Discriminator, Field, Tag, ValidationError, field_validator, model_validator
 
-from ecgveil.arrange import ARRANGEMENTS
+from ecgveil.arrange import ARRANGEMENTS, arrangement, arrangement_settings
 from ecgveil.errors import ConfigError
 from ecgveil.leads import LEADS_12
-from ecgveil.models import MODELS
+from ecgveil.models import MODELS, Model
 from ecgveil.models.contract import Settings
+from ecgveil.other_data import OTHER_SETTINGS, ImageSettings, TableSettings, check_other
 from ecgveil.standardize import STANDARDIZERS
 from ecgveil.training.objectives import OBJECTIVES
 
@@ -28,6 +29,7 @@ Label = Annotated[str, Field(min_length=1, max_length=200)]
 
 
 class DataSettings(Settings):
+    kind: Literal["ecg"] = Field("ecg", description="of data: ecg, table or images")
     leads: tuple[str, ...] = Field(min_length=1, description="leads the model learns, by standard name")
     fs: float = Field(ge=1, le=10_000, description="sampling rate the model works at, Hz")
     n_samples: int = Field(ge=16, le=1_000_000, description="length of a window, samples")
@@ -44,15 +46,40 @@ class DataSettings(Settings):
         (), description="what else to learn and to draw by, beside labels"
     )
 
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The labels that a condition has a value for: `labels`, and `other` where there is such a class."""
+        return (*self.labels, self.other) if self.other else self.labels
+
+
+def _kind(data: Any) -> str:
+    return str(data.get("kind", "ecg") if isinstance(data, dict) else getattr(data, "kind", "ecg"))
+
+
+if TYPE_CHECKING:
+    AnyData = Any  # which of the three it is, is known where it is used
+else:
+    AnyData = Annotated[
+        Annotated[DataSettings, Tag("ecg")]
+        | Annotated[TableSettings, Tag("table")]
+        | Annotated[ImageSettings, Tag("images")],
+        Discriminator(_kind),
+    ]
+
 
 class EncoderSettings(Settings):
     standardize: str = Field(description="step 1: per-lead, min-max (P1 eq. 2) or adapted-range (P1 eq. 3)")
-    arrange: str = Field(description="step 2: waveform or z")
+    arrange: str = Field(description="step 2: waveform; z, transposed, reversed, stripes, blocks, shuffled or own")
+    order_seed: int | None = Field(None, ge=0, lt=2**32, description="shuffled: seed of the order of samples")
+    order: tuple[int, ...] | None = Field(None, description="own: the order of samples, each of them once")
     unit_sd: float | None = Field(
         None, gt=0, le=1e4, description="per-lead: standard deviations that the value 1 stands for"
     )
     a: int | None = Field(None, ge=0, le=254, description="images: lowest grey level of a value; below it is NULL")
     span_mv: float | None = Field(None, gt=0, le=1e4, description="adapted-range: voltage span of the grey levels, mV")
+    span_sd: float | None = Field(
+        None, gt=0, le=1e4, description="adapted-range: the same in standard deviations, for data.units = 'sd'"
+    )
 
 
 class TrainingSettings(Settings):
@@ -72,13 +99,18 @@ class TrainingSettings(Settings):
     augment_gain: float = Field(0.0, ge=0, description="SD of the log gain given to real and synthetic alike")
     augment_noise: float = Field(0.0, ge=0, description="SD of the noise given to both, model units")
     pictures: int = Field(8, ge=0, le=200, description="sample pictures along training")
+    snapshots: int = Field(0, ge=0, le=200, description="averaged generators kept along training, evenly")
     candidates: int = Field(
         0, ge=0, le=100, description="averaged generators judged along the last half, the best kept; 0: the last is"
     )
     choose_by: Literal["mix", "frechet", "class-accuracy"] = Field(
-        "mix", description="what candidates are judged by on the validation part"
+        "mix",
+        description="what candidates are judged by: likeness to the validation part in a mix of figures, or in Frechet "
+        "distance; or the accuracy of the critic's class head",
     )
-    patience: int = Field(0, ge=0, le=100, description="candidates in a row no better than the best, then stop; 0: never")
+    patience: int = Field(
+        0, ge=0, le=100, description="candidates in a row no better than the best, then stop; 0: never"
+    )
     checkpoint_seconds: float = Field(30.0, gt=0, description="time between checkpoints; changes no number, s")
 
     @model_validator(mode="after")
@@ -92,7 +124,7 @@ class Recipe(Settings):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,60}$", description="letters, digits, space, . _ -")
     summary: str = Field(description="one sentence")
     source: str = Field(description="the publication, with section")
-    data: DataSettings
+    data: AnyData
     encoder: EncoderSettings
     model: dict[str, Any] = Field(description="architecture, and that architecture's own settings")
     training: TrainingSettings
@@ -113,11 +145,16 @@ class Recipe(Settings):
 
     @model_validator(mode="after")
     def _names(self) -> Recipe:
+        if self.data.kind != "ecg":
+            check_other(self)
+            return self
         for lead in self.data.leads:
             if lead not in LEADS_12:
                 raise ValueError(f"data.leads: {_unknown('lead', lead, LEADS_12)}")
         if len(set(self.data.labels)) < len(self.data.labels):
             raise ValueError(f"data.labels names a label twice: {', '.join(self.data.labels)}")
+        if len(set(self.data.conditions)) < len(self.data.conditions):
+            raise ValueError(f"data.conditions names something twice: {', '.join(self.data.conditions)}")
         for value, kind, known in (
             (self.encoder.standardize, "encoder.standardize", STANDARDIZERS),
             (self.encoder.arrange, "encoder.arrange", ARRANGEMENTS),
@@ -129,31 +166,82 @@ class Recipe(Settings):
 
     def _check_fit(self) -> None:
         """Standardizer, arrangement and model go together."""
-        name, own = self.encoder.standardize, self.encoder_settings()
-        foreign = own.keys() - inspect.signature(STANDARDIZERS[name]).parameters.keys()
+        name, layout, own = self.encoder.standardize, self.encoder.arrange, self.encoder_settings()
+        shape = self._arranged_shape({key: own.pop(key) for key in ("order_seed", "order") if key in own})
+        known = set(inspect.signature(STANDARDIZERS[name]).parameters)
+        known |= {"span_sd"} if "span_mv" in known else set()
+        foreign = (own.keys() | ({"span_sd"} if self.encoder.span_sd else set())) - known
         if foreign:
             raise ValueError(f"encoder.{min(foreign)} is no setting of the {name} standardizer; leave it out")
-        shape = ARRANGEMENTS[self.encoder.arrange]().shape(len(self.data.leads), self.data.n_samples)
         model = MODELS[self.model["architecture"]]
         if len(shape) != model.dimensions:
-            takes = next(name for name, each in ARRANGEMENTS.items() if each.dimensions == model.dimensions)
-            raise ValueError(
-                f"model {self.model['architecture']} takes encoder.arrange = '{takes}', not '{self.encoder.arrange}'"
-            )
-        if self.data.labels and not model.takes_conditions:
-            able = " and ".join(name for name, each in MODELS.items() if each.takes_conditions)
-            raise ValueError(f"model {self.model['architecture']} takes no data.labels; {able} do")
+            takes = "waveform" if model.dimensions == 2 else "z"
+            raise ValueError(f"model {self.model['architecture']} takes encoder.arrange = '{takes}', not '{layout}'")
+        self._check_classes(model)
+        self._check_beats(model)
         if self.data.n_samples % model.multiple:
             raise ValueError(f"data.n_samples is {self.data.n_samples}; the model needs a multiple of {model.multiple}")
+
+    def _check_classes(self, model: Model) -> None:
+        """Labels and classes go together with model and objective."""
+        data, name, objective = self.data, self.model["architecture"], self.training.objective
+        for setting in ("other", "undersample"):
+            if getattr(data, setting) and not data.exclusive:
+                raise ValueError(f"data.{setting} is about classes; set data.exclusive = true, or leave it out")
+        if data.other in data.labels:
+            raise ValueError(f"data.other is '{data.other}', which is one of data.labels too; name it otherwise")
+        if data.exclusive and len(data.classes) < 2:
+            told = ", ".join(data.classes) or "none"
+            raise ValueError(f"data.exclusive needs two classes at least, data.labels and data.other are {told}")
+        classifies = OBJECTIVES[objective].classifies
+        if data.labels and not model.takes_conditions and not (classifies and model.classifies):
+            able = ", ".join(name for name, each in MODELS.items() if each.takes_conditions)
+            heads = " or ".join(name for name, each in OBJECTIVES.items() if each.classifies)
+            with_head = f"; it learns classes if training.objective is {heads}" if model.classifies else ""
+            raise ValueError(f"model {name} takes no data.labels; {able} do{with_head}")
+        if classifies and not model.classifies:
+            able = ", ".join(name for name, each in MODELS.items() if each.classifies)
+            raise ValueError(f"objective {objective} asks for a class head, model {name} has none; take one of {able}")
+        if classifies and not data.exclusive:
+            raise ValueError(f"objective {objective} learns classes; set data.labels, and data.exclusive = true")
+        if classifies and data.conditions:
+            told = ", ".join(data.conditions)
+            raise ValueError(f"objective {objective} learns classes alone; leave data.conditions ({told}) out")
+        if data.conditions and not model.takes_conditions:
+            able = ", ".join(name for name, each in MODELS.items() if each.takes_conditions)
+            raise ValueError(f"model {name} takes no data.conditions; {able} do")
+
+    def _check_beats(self, model: Model) -> None:
+        """What takes several beats is not asked of one."""
+        if self.data.cut != "beats":
+            return
+        if model.needs_rhythm:
+            raise ValueError(f"model {self.model['architecture']} learns the rhythm; data.cut = 'beats' leaves none")
+        if "heart_rate" in self.data.conditions:
+            raise ValueError("data.conditions has heart_rate, which a single beat (data.cut = 'beats') does not show")
+
+    def _arranged_shape(self, layout: dict[str, Any]) -> tuple[int, ...]:
+        name = self.encoder.arrange
+        if foreign := layout.keys() - arrangement_settings(name):
+            raise ValueError(f"encoder.{min(foreign)} is no setting of the {name} arrangement; leave it out")
+        try:
+            return arrangement(name, len(self.data.leads), self.data.n_samples, **layout).shape
+        except ConfigError as error:
+            raise ValueError(str(error)) from error
 
     def model_settings(self) -> Settings:
         """The architecture's own settings, typed."""
         own = {key: value for key, value in self.model.items() if key != "architecture"}
         return MODELS[self.model["architecture"]].settings(**own)
 
-    def encoder_settings(self) -> dict[str, float]:
-        """What goes to the standardizer."""
-        return self.encoder.model_dump(exclude={"standardize", "arrange"}, exclude_none=True)
+    def encoder_settings(self) -> dict[str, Any]:
+        """What goes to the standardizer and the arrangement."""
+        own = self.encoder.model_dump(exclude={"standardize", "arrange", "span_sd"}, exclude_none=True)
+        if self.data.units == "sd" and self.encoder.standardize == "adapted-range":
+            if self.encoder.span_sd is None:
+                raise ValueError("data.units is 'sd': give encoder.span_sd, the span of the grey levels, such as 11")
+            own["span_mv"] = self.encoder.span_sd
+        return own
 
     def n_steps(self, n_windows: int) -> int:
         """Generator updates for a training part of `n_windows`."""
@@ -228,7 +316,8 @@ def _read(recipe: str | Path) -> tuple[dict[str, Any], str]:
 
 
 def _setting_names(table: dict[str, Any]) -> list[str]:
-    typed: dict[str, Any] = {"data": DataSettings, "encoder": EncoderSettings, "training": TrainingSettings}
+    data = OTHER_SETTINGS.get(_kind(table.get("data")), DataSettings)
+    typed: dict[str, Any] = {"data": data, "encoder": EncoderSettings, "training": TrainingSettings}
     architecture = table.get("model", {}).get("architecture")
     if architecture in MODELS:
         typed["model"] = MODELS[architecture].settings
@@ -244,10 +333,15 @@ def _problems(error: ValidationError, table: dict[str, Any], group: str = "") ->
     """All problems in one line."""
     told = []
     for problem in error.errors():
-        path = group + ".".join(map(str, problem["loc"]))
+        where = [str(each) for each in problem["loc"]]
+        if where[:1] == ["data"]:  # the kind that was tried is no part of the setting's name
+            where[1:2] = [each for each in where[1:2] if each not in ("ecg", *OTHER_SETTINGS)]
+        path = group + ".".join(where)
         message = problem["msg"].removeprefix("Value error, ").replace("Input should be", "it should be")
         if problem["type"] == "extra_forbidden":
             told.append(_unknown("setting", path, _setting_names(table)))
+        elif problem["type"] == "union_tag_invalid":
+            told.append(_unknown("data.kind", problem["ctx"]["tag"], ("ecg", *OTHER_SETTINGS)))
         elif problem["type"] == "missing":
             told.append(f"{path} is missing")
         elif problem["type"] == "value_error":

@@ -12,22 +12,26 @@ from pathlib import Path
 import numpy as np
 from torch import nn
 
-from ecgveil.ecg import ECGSet, concat
+from ecgveil.ecg import ECGSet
 from ecgveil.errors import ConfigError, RunError
 from ecgveil.formats.wfdb_write import UNITS_PER_MV, quantise
+from ecgveil.kinds import KINDS, DataSet
 from ecgveil.leads import LEADS_8, LEADS_12
 from ecgveil.models import MODELS
+from ecgveil.models.conditions import Shown
 from ecgveil.models.draw import BLOCK, draw, draw_conditions
 from ecgveil.training.run import RunFolder
+
+Span = float | tuple[float, float]
 
 
 class Run:
     """A trained generator, ready to draw from; made by `load`."""
 
-    def __init__(self, folder: RunFolder):
+    def __init__(self, folder: RunFolder, snapshot: int | None = None):
         self.folder, self.encoder, self.recipe = folder, folder.encoder, folder.recipe
         self.conditions = folder.conditions
-        weights, self.step = folder.load_weights()
+        weights, self.step = folder.load_weights(snapshot)
         self.steps = folder.total_steps
         model = MODELS[self.recipe.model["architecture"]]
         self.generator: nn.Module = model.generator(self.recipe.model_settings(), folder.context)
@@ -37,35 +41,63 @@ class Run:
             raise RunError(f"{folder.path}: weights.safetensors does not fit recipe.toml; fit again") from error
         self.generator.requires_grad_(False).eval()
 
-    def bearing(self, labels: Sequence[str]) -> Run:
-        """The same generator, for ECGs that bear all of `labels` and others as often as these go along with them.
+    def bearing(
+        self,
+        labels: Sequence[str] = (),
+        sex: str | None = None,
+        age: Span | None = None,
+        heart_rate: Span | None = None,
+    ) -> Run:
+        """The same generator, for ECGs of what is asked for; all else goes along as often as it does in people.
+
+        Parameters
+        ----------
+        labels : that every ECG shall bear
+        sex : 'female' or 'male'
+        age : whole years, or (from, to); drawn as the training population has it between them
+        heart_rate : bpm, or (from, to), likewise
 
         Raises
         ------
         ConfigError
-            The run has learned no labels, or not these, or from too few people who bear them together.
+            The run has not learned what is asked for, or from too few people of whom all of it is true.
         """
-        if not labels:
+        asked = {"age": age, "heart_rate": heart_rate}
+        ranges = {name: _range(name, span) for name, span in asked.items() if span is not None}
+        if sex not in (None, "female", "male"):
+            raise ConfigError(f"sex is '{sex}'; ask for female or male, or for none")
+        if not labels and sex is None and not ranges:
             return self
         if self.conditions is None:
             raise ConfigError(
                 f"{self.folder.path} was trained without labels; fit a recipe with data.labels, such as superclass"
+                if labels
+                else f"{self.folder.path} was trained on signals alone; fit a recipe with data.conditions, such as "
+                "pulse2pulse-conditional"
             )
         narrowed = copy.copy(self)
-        narrowed.conditions = self.conditions.bearing(labels)
+        narrowed.conditions = self.conditions.bearing(labels, sex, ranges)
         return narrowed
 
-    def stream(self, number: int, *, seed: int = 0, batch_size: int = 64) -> Iterator[ECGSet]:
+    def stream(self, number: int, *, seed: int = 0, batch_size: int = 64) -> Iterator[DataSet]:
         """`number` synthetic ECGs in batches, 12 leads where the model has the 8 independent ones.
 
         Records are named synthetic_000000 and on; values lie on a grid of 1 uV (or 0.001 sd). Where the run learned
-        labels, each record bears those that it was drawn for.
+        labels, sex or age, each record bears those that it was drawn for. A run that learned from a table or from
+        images gives TableSets or ImageSets.
 
         Raises
         ------
         ConfigError
             `number` or `batch_size` is not positive, or `seed` is negative.
         """
+        first = 0
+        for tensor in self.tensors(number, seed=seed, batch_size=batch_size):
+            yield self._made(tensor, first, seed)
+            first += len(tensor)
+
+    def tensors(self, number: int, *, seed: int = 0, batch_size: int = 64) -> Iterator[np.ndarray]:
+        """The same samples as the network gives them, (n, *encoder.shape); see `stream`."""
         for name, value, least in (("number", number, 1), ("batch_size", batch_size, 1), ("seed", seed, 0)):
             if value < least:
                 raise ConfigError(f"{name} is {value}; it must be at least {least}")
@@ -78,12 +110,21 @@ class Run:
                 more = draw(self.generator, seed, drawn, drawn + BLOCK, self.conditions)
                 ready = np.concatenate([ready, more])
                 drawn += BLOCK
-            yield self._ecgs(ready[:size], first, seed)
+            yield ready[:size]
             ready = ready[size:]
 
-    def sample(self, number: int, *, seed: int = 0, batch_size: int = 64) -> ECGSet:
+    def sample(self, number: int, *, seed: int = 0, batch_size: int = 64) -> DataSet:
         """`number` synthetic ECGs as one set; see `stream`."""
-        return concat(list(self.stream(number, seed=seed, batch_size=batch_size)))
+        return KINDS[self.recipe.data.kind].join(list(self.stream(number, seed=seed, batch_size=batch_size)))
+
+    def null_share(self, number: int, seed: int = 0) -> float:
+        """Of a run that learned from a table: share of its first `number` rows whose NULL area is all 0 (P1 Fig. 6)."""
+        return self.encoder.null_share(np.concatenate(list(self.tensors(number, seed=seed))))
+
+    def _made(self, tensor: np.ndarray, first: int, seed: int) -> DataSet:
+        if self.recipe.data.kind == "ecg":
+            return self._ecgs(tensor, first, seed)
+        return self.encoder.decode(tensor, first)
 
     def _ecgs(self, tensor: np.ndarray, first: int, seed: int) -> ECGSet:
         """On the 1 uV grid of written records, so that restored limb leads are exact there too."""
@@ -93,26 +134,45 @@ class Run:
         else:
             counts = np.rint(signal * UNITS_PER_MV)
         last = first + len(signal)
-        labels: tuple[tuple[str, ...], ...] = ()
+        shown: list[Shown] = []
         if self.conditions is not None:
-            borne = draw_conditions(self.conditions, seed, first, last)
-            labels = tuple(self.conditions.decode(each) for each in borne)
+            shown = [self.conditions.shown(each) for each in draw_conditions(self.conditions, seed, first, last)]
         return ECGSet(
             signal=(counts / UNITS_PER_MV).astype(np.float32),
             fs=data.fs,
             leads=leads,
             record_name=tuple(f"synthetic_{k:06d}" for k in range(first, last)),
-            labels=labels,
+            labels=tuple(each.labels for each in shown),
+            age=np.array([each.age for each in shown], np.float32),
+            sex=tuple(each.sex for each in shown),
             units=data.units,
         )
 
 
-def load(run: str | Path) -> Run:
+def _range(name: str, span: Span) -> tuple[float, float]:
+    """(low, high) of what was asked for."""
+    try:
+        low, high = (float(each) for each in (span if isinstance(span, tuple | list) else (span, span)))
+    except (TypeError, ValueError):
+        raise ConfigError(f"{name} is {span!r}; ask for a number, or for (from, to)") from None
+    if not 0 <= low <= high < np.inf:
+        raise ConfigError(f"{name} is asked for from {low:g} to {high:g}; give two numbers, the lower first")
+    if name == "age" and (low % 1 or high % 1):
+        raise ConfigError(f"age is asked for from {low:g} to {high:g}; give whole years")
+    return low, high
+
+
+def load(run: str | Path, *, snapshot: int | None = None) -> Run:
     """The generator of a run folder; nothing is pickled, nothing executed.
+
+    Parameters
+    ----------
+    run : folder
+    snapshot : step along training whose generator is wanted, one of `RunFolder.snapshots`; default: the one to sample
 
     Raises
     ------
     RunError
         No such folder, no run, or a damaged one.
     """
-    return Run(RunFolder(run))
+    return Run(RunFolder(run), snapshot)

@@ -88,19 +88,21 @@ class AdaptedRange:
 
     The bounds are quantiles of the windows' own minima and maxima. (Quantiles of all values would cut every R peak;
     P1 reports 4 % of windows with a value beyond them, which only bounds on extremes can give.) A window that spans
-    more than `span` is cut from above. A lead's minimum is the side value that its exact inverse needs.
+    more than `span_mv` (in the unit of the signals) is cut from above. A lead's minimum is the side value that its
+    exact inverse needs; the median of the lead's minima stands in for it.
     """
 
     def __init__(self, a: int = 0, span_mv: float = 2.5, tail: float = 0.01):
         self.a, self.span_mv, self.tail = a, span_mv, tail
-        self.low_ = self.high_ = self.minimum_ = 0.0
+        self.low_ = self.high_ = 0.0
+        self.minimum_: list[float] = []
         self.saturated_: dict[str, float] = {}
 
     def fit(self, signal: np.ndarray) -> AdaptedRange:
         minima, maxima = signal.min(axis=-1), signal.max(axis=-1)
         self.low_, self.high_ = float(np.quantile(minima, self.tail)), float(np.quantile(maxima, 1 - self.tail))
         _require_range(self.low_, self.high_)
-        self.minimum_ = float(np.median(np.maximum(minima, self.low_)))
+        self.minimum_ = np.median(np.maximum(minima, self.low_), axis=0).astype(float).tolist()
         top = np.minimum(self.high_, np.maximum(minima, self.low_) + self.span_mv)[..., None]
         cut = (signal < self.low_) | (signal > top)
         self.saturated_ = {"values": float(cut.mean()), "windows": float(cut.any(axis=(1, 2)).mean())}
@@ -113,7 +115,8 @@ class AdaptedRange:
         return _to_model(pixels), minimum
 
     def back(self, values: np.ndarray, side: np.ndarray | None = None) -> np.ndarray:
-        minimum = np.float32(self.minimum_) if side is None else side
+        # One number for all leads in the runs of earlier versions.
+        minimum = np.array(self.minimum_, np.float32).reshape(-1, 1) if side is None else side
         return (_to_pixels(values, self.a) - self.a) / (LEVELS - self.a) * self.span_mv + minimum
 
     @property

@@ -1,21 +1,29 @@
-"""How like the validation part's ECGs those of a half-trained generator are: one number to choose a checkpoint by."""
+"""How like the validation part's ECGs those of a half-trained generator are: one number to choose a checkpoint by.
+
+Two judges: a mean of parts that each lie from 0 to 1 (`judge`), and the Frechet distance (`judge_frechet`).
+"""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
 from ecgveil.ecg import ECGSet
 from ecgveil.errors import EvaluationError
 from ecgveil.evaluation.consistency import beat_variation
-from ecgveil.evaluation.distribution import Scaling, clinical_features, prdc
+from ecgveil.evaluation.distribution import Scaling, clinical_features, frechet, prdc
 from ecgveil.evaluation.features import Features, compute_features, draw_rows, lead_correlation, psd_db
 from ecgveil.evaluation.fidelity import ks
 from ecgveil.evaluation.metric import LEAST_N
 from ecgveil.evaluation.two_sample import SECONDS, prepare, two_sample
+from ecgveil.measure import measure
 from ecgveil.measure.beats import LEAST_FS_HZ, LEAST_SECONDS, r_peaks
 
 MOST = 100  # people of a side, and so a few seconds
 FOLDS, NEIGHBOURS = 3, 5
+LEAST_DB = -200.0  # of a spectrum: no power is -inf, which no distance is known of
 _BLOCKS = 2  # of synthetic ECGs, each as large as the validation part, where that is small
 
 
@@ -74,6 +82,51 @@ def judge(validation: ECGSet, synthetic: ECGSet, *, seed: int = 0) -> dict[str, 
     if real.seconds >= SECONDS[0]:
         parts["told_apart"] = _told_apart(real, made, seed)
     return {"score": float(np.mean(list(parts.values()))), **parts}
+
+
+def judge_frechet(validation: ECGSet, synthetic: ECGSet, *, seed: int = 0) -> dict[str, float]:
+    """Frechet distance of a synthetic set from the validation part (Heusel et al., NeurIPS 2017; P1 4.7, P3).
+
+    Measured on the clinical representation; on levels of the spectrum, in units of their spread in the validation part,
+    where the ECGs are too short or coarse for that one. Its bias depends on how many people there are, so that only
+    scores by the same validation part may be compared: what a choice between candidates does. One ECG of each patient
+    counts, at most `MOST`.
+
+    Parameters
+    ----------
+    validation, synthetic, seed : as for `judge`
+
+    Returns
+    -------
+    dict
+        score : the lower the better; and the same as frechet_clinical or frechet_spectrum
+
+    Raises
+    ------
+    EvaluationError
+        As `judge`.
+    """
+    real, made = _drawn(validation, synthetic, seed)
+    if real.fs >= LEAST_FS_HZ and real.seconds >= LEAST_SECONDS:
+        name = "frechet_clinical"
+        (known, names), (found, _) = (clinical_features(measure(each, r_peaks(each))) for each in (real, made))
+    else:
+        name = "frechet_spectrum"
+        levels = (psd_db(each.signal, each.fs)[1].reshape(len(each), -1) for each in (real, made))
+        known, found = (np.maximum(each, LEAST_DB) for each in levels)
+        names = tuple(f"level {i}" for i in range(known.shape[1]))
+    scaling = Scaling.fit(known, names)
+    x, y = scaling.apply(known), scaling.apply(found)
+    distance = float(np.mean([frechet(x[a], y[b]) for a, b in _blocks(len(x), len(y))]))
+    return {"score": distance, name: distance}
+
+
+JUDGES = {"mix": judge, "frechet": judge_frechet}
+
+
+def judge_by(name: str, seed: int) -> Callable[[ECGSet, ECGSet], dict[str, float]] | None:
+    """The judge of a recipe's `training.choose_by`; None for what needs no ECGs (the critic's class accuracy)."""
+    return partial(JUDGES[name], seed=seed) if name in JUDGES else None
 
 
 def mean_ks(real: np.ndarray, other: np.ndarray) -> float:

@@ -10,7 +10,7 @@ differs by more than chance from that half's.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -79,7 +79,9 @@ class Rule:
         return (value > self.bounds[0]) & (value <= self.bounds[1])
 
 
-def learn_rules(table: pd.DataFrame, *, seed: int, progress: Progress | None = None) -> list[Rule]:
+def learn_rules(
+    table: pd.DataFrame, *, seed: int, columns: Sequence[str] = COLUMNS, progress: Progress | None = None
+) -> list[Rule]:
     """Rules of a table of `measure.measure`: for each measurement, and for the conclusion, from the measurements.
 
     Each is a leaf of a decision tree with at most `MOST_LEAVES` leaves (Breiman et al., Classification and Regression
@@ -87,8 +89,9 @@ def learn_rules(table: pd.DataFrame, *, seed: int, progress: Progress | None = N
 
     Parameters
     ----------
-    table : with the columns `COLUMNS` and `conclusion`; columns that are constant or empty make no rules
+    table : with the columns `columns` and `conclusion`; columns that are constant or empty make no rules
     seed : breaks ties between splits
+    columns : measurements that rules speak of; others of another table, as of `beat_features.beat_features`
     progress : called with (outcomes done, outcomes)
 
     Returns
@@ -97,7 +100,7 @@ def learn_rules(table: pd.DataFrame, *, seed: int, progress: Progress | None = N
         Those whose error is surely at most `MOST_ERROR` of what always saying the same is wrong of; perhaps none. The
         99 % are for the search, which finds the best of many splits.
     """
-    known = [column for column in COLUMNS if column in table and table[column].nunique() > 1]
+    known = [column for column in columns if column in table and table[column].nunique() > 1]
     outcomes = known + (["conclusion"] if "conclusion" in table and table["conclusion"].nunique() > 1 else [])
     rules = []
     for done, outcome in enumerate(outcomes, start=1):
@@ -118,6 +121,7 @@ def rules_metrics(
     patient_ids: Sets,
     *,
     seed: int,
+    columns: Sequence[str] = COLUMNS,
     progress: Progress | None = None,
 ) -> tuple[list[Metric], pd.DataFrame]:
     """Share of the rules of real ECGs that hold on synthetic ones, and by how much more often they are wrong there.
@@ -136,7 +140,7 @@ def rules_metrics(
     train_table, holdout_table, synthetic_table : from `measure.measure`
     patient_ids : (n,) of each of the three
     seed : for halves, draws and exchanges
-    progress : as in `learn_rules`
+    columns, progress : as in `learn_rules`
 
     Returns
     -------
@@ -162,7 +166,7 @@ def rules_metrics(
     n = min(len(np.unique(each)) for each in people)
     if n < LEAST_N:
         return [_no_metric(name, n, TOO_FEW) for name in NAMES], _frame([], np.zeros((1, 3, 0, 2)), np.zeros(0), n)
-    rules = learn_rules(train_table[learned], seed=seed, progress=progress)
+    rules = learn_rules(train_table[learned], seed=seed, columns=columns, progress=progress)
     if not rules:
         return [_no_metric(name, n, NO_RULES) for name in NAMES], _frame([], np.zeros((1, 3, 0, 2)), np.zeros(0), n)
     hits = [_hits(rules, table) for table in (train_table[~learned], holdout_table, synthetic_table)]

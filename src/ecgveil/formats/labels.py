@@ -152,6 +152,17 @@ def labels_comment(labels: Sequence[str]) -> str:
     return f"{_OWN_KEY}: {'; '.join(quote(label, safe=_PLAIN) for label in labels)}"
 
 
+def facts_comments(labels: Sequence[str], age: float, sex: str) -> list[str]:
+    """What is known of a record as a header's comments, age in whole years; `from_comments` gives it back.
+
+    >>> facts_comments([], 63.2, "female")
+    ['Age: 63', 'Sex: F']
+    """
+    told = [labels_comment(labels)] if labels else []
+    told += [] if math.isnan(age) else [f"Age: {age:.0f}"]
+    return told + ([f"Sex: {sex[0].upper()}"] if sex else [])
+
+
 def _ludb_labels(comments: Sequence[str]) -> tuple[str, ...]:
     """Statements of the Lobachevsky database, the rhythm first."""
     start = next(i for i, line in enumerate(comments) if line.startswith("<diagnoses>"))

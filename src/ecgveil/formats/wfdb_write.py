@@ -15,7 +15,7 @@ import numpy as np
 from ecgveil.ecg import ECGSet
 from ecgveil.errors import RecordError
 from ecgveil.files import make_folder, write_atomic, write_together
-from ecgveil.formats.labels import labels_comment
+from ecgveil.formats.labels import facts_comments
 from ecgveil.leads import DERIVED, LEADS_8, LEADS_12
 
 UNITS_PER_MV = 1000  # so that one unit is 1 uV
@@ -65,7 +65,7 @@ def count_clipped(signal: np.ndarray) -> np.ndarray:
 def write(ecgs: ECGSet, folder: str | Path, *, comments: Sequence[str] = ()) -> list[Path]:
     """Write each record as `<record_name>.dat` and `.hea`; a file is there whole or not at all.
 
-    A record's labels stand in its header, from where `read` takes them.
+    A record's labels, its age in whole years and its sex stand in its header, from where `read` takes them.
 
     Values beyond +-32.767 mV are clipped; the record's header then says so, for each lead, in a comment
     ('clipped to +-32.767 mV: 12 values of V2'), and `count_clipped` tells beforehand.
@@ -134,8 +134,7 @@ def _write_record(ecgs: ECGSet, row: int, folder: Path, comments: Sequence[str])
     if clipped.any():
         parts = (f"{n} values of {lead}" for n, lead in zip(clipped, ecgs.leads, strict=True) if n)
         comments = [*comments, f"clipped to +-32.767 {ecgs.units}: {', '.join(parts)}"]
-    if ecgs.labels[row]:
-        comments = [*comments, labels_comment(ecgs.labels[row])]
+    comments = [*comments, *facts_comments(ecgs.labels[row], float(ecgs.age[row]), ecgs.sex[row])]
     lines = [f"{name} {len(ecgs.leads)} {_decimal(ecgs.fs)} {ecgs.n_samples}"]
     # The checksum is the sum of all samples in 16-bit arithmetic.
     checksums = digital.sum(axis=1, dtype=np.int64).astype(np.int16)

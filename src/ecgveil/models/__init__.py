@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple
 
-from ecgveil.models import beat, piacentino, pulse2pulse
+from ecgveil.models import beat, bilstm_cnn, conv1d, fcn, piacentino, pulse2pulse, wavegan
 
 
 class Model(NamedTuple):
@@ -12,18 +12,27 @@ class Model(NamedTuple):
     dimensions: int = 2  # of one sample's tensor
     multiple: int = 1  # that the number of samples must be of
     needs_rhythm: bool = False
-    takes_conditions: bool = False
+    takes_conditions: bool = False  # its critic judges under a condition
     classifies: bool = False  # its critic has a class head where conditions are exclusive classes
 
 
 MODELS = {
     "beat": Model(beat.BeatSettings, beat.Generator, beat.Critic, needs_rhythm=True, takes_conditions=True),
-    "piacentino-cnn": Model(piacentino.CnnSettings, piacentino.Generator, piacentino.Critic, dimensions=3),
+    "bilstm-cnn": Model(bilstm_cnn.BilstmSettings, bilstm_cnn.Generator, bilstm_cnn.Critic, takes_conditions=True),
+    "conv1d": Model(conv1d.Conv1dSettings, conv1d.Generator, conv1d.Critic, takes_conditions=True),
+    "conv1d-ac": Model(conv1d.Conv1dSettings, conv1d.Generator, conv1d.ClassCritic, classifies=True),
+    "fcn": Model(fcn.FcnSettings, fcn.Generator, fcn.Critic, dimensions=3),
+    "piacentino-cnn": Model(
+        piacentino.CnnSettings, piacentino.Generator, piacentino.Critic, dimensions=3, classifies=True
+    ),
     "pulse2pulse": Model(
         pulse2pulse.Pulse2PulseSettings,
         pulse2pulse.Generator,
         pulse2pulse.Critic,
-        multiple=1000,
+        multiple=2500,
         takes_conditions=True,
+    ),
+    "wavegan-star": Model(
+        wavegan.WaveGanSettings, wavegan.Generator, wavegan.Critic, multiple=2500, takes_conditions=True
     ),
 }

@@ -1,4 +1,8 @@
-"""P1's convolutional image GAN: three hidden layers of 64, 128 and 256 nodes, noise of 100 (section 3.3.3)."""
+"""P1's convolutional image GAN: three hidden layers of 64, 128 and 256 nodes, noise of 100 (section 3.3.3).
+
+Where there are classes it is P1's ACGAN (section 4.6): the generator is fed with the class beside the noise, and the
+critic ends in two parallel layers, of which one tells real from synthetic and the other the class.
+"""
 
 from __future__ import annotations
 
@@ -15,50 +19,66 @@ class CnnSettings(Settings):
     latent: int = Field(100, ge=1, le=4096, description="size of the noise vector")
 
 
-def _halved(side: int) -> int:
-    """Side of an image after a stride of 2 (kernel 5, padding 2)."""
-    return (side + 1) // 2
+Size = tuple[int, int]
+
+
+def _halved(size: Size) -> Size:
+    """Height and width of an image after a stride of 2 (kernel 5, padding 2)."""
+    return (size[0] + 1) // 2, (size[1] + 1) // 2
 
 
 class Generator(nn.Module):
-    """(B, latent) -> (B, C, side, side) in [-1, 1]."""
+    """Noise (B, latent), and classes (B, k) if there are any -> (B, C, height, width) in [-1, 1]."""
 
     def __init__(self, settings: CnnSettings, context: Context):
         super().__init__()
-        channels, side, _ = context.shape
+        channels, height, width = context.shape
         first, second, third = settings.widths
-        sides = [side, _halved(side), _halved(_halved(side)), _halved(_halved(_halved(side)))]  # 45, 23, 12, 6
+        sizes = [(height, width)]
+        for _ in settings.widths:
+            sizes.append(_halved(sizes[-1]))  # sides of 45, 23, 12, 6
         self.latent = settings.latent
         layers: list[nn.Module] = [
-            nn.Linear(settings.latent, third * sides[3] ** 2),
-            nn.Unflatten(1, (third, sides[3], sides[3])),
+            nn.Linear(settings.latent + context.n_conditions, third * sizes[3][0] * sizes[3][1]),
+            nn.Unflatten(1, (third, *sizes[3])),
             nn.BatchNorm2d(third),
             nn.ReLU(),
         ]
         for a, b, small, large in ((third, second, 3, 2), (second, first, 2, 1), (first, channels, 1, 0)):
-            extra = sides[large] - (2 * sides[small] - 1)  # output_padding that meets the size exactly
+            # output_padding that meets the size exactly
+            extra = (sizes[large][0] - (2 * sizes[small][0] - 1), sizes[large][1] - (2 * sizes[small][1] - 1))
             layers.append(nn.ConvTranspose2d(a, b, 5, stride=2, padding=2, output_padding=extra))
             layers += [nn.BatchNorm2d(b), nn.ReLU()] if large else [nn.Tanh()]
         self.net = nn.Sequential(*layers)
 
     def draw(self, rng: np.random.Generator, condition: np.ndarray | None = None) -> Noise:
-        return {"z": rng.standard_normal(self.latent)}
+        noise = {"z": rng.standard_normal(self.latent)}
+        return noise if condition is None else {**noise, "condition": condition}
 
     def forward(self, noise: dict[str, Tensor]) -> Tensor:
-        return self.net(noise["z"])
+        given = [noise[name] for name in ("z", "condition") if name in noise]
+        return self.net(torch.cat(given, dim=1))
 
 
 class Critic(nn.Module):
-    """(B, C, side, side) -> logits (B, 1)."""
+    """(B, C, height, width) -> logits (B, 1); `classified` adds those of the classes, (B, k)."""
 
     def __init__(self, settings: CnnSettings, context: Context):
         super().__init__()
-        channels, side, _ = context.shape
+        channels, *size = context.shape
         layers: list[nn.Module] = []
         for a, b in zip((channels, *settings.widths), settings.widths, strict=False):
             layers += [nn.Conv2d(a, b, 5, stride=2, padding=2), nn.LeakyReLU(0.2)]
-            side = _halved(side)
-        self.net = nn.Sequential(*layers, nn.Flatten(), nn.Linear(settings.widths[-1] * side**2, 1))
+        height, width = _halved(_halved(_halved((size[0], size[1]))))
+        features = settings.widths[-1] * height * width
+        self.net = nn.Sequential(*layers, nn.Flatten(), nn.Linear(features, 1))
+        self.classes = nn.Linear(features, context.n_conditions) if context.n_conditions else None
 
     def forward(self, x: Tensor, rng: torch.Generator, condition: Tensor | None = None) -> Tensor:
+        """Scores alone. The class is for the other layer to tell: it plays no part in them."""
         return self.net(x)
+
+    def classified(self, x: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+        assert self.classes is not None  # the recipe was checked for classes
+        features = self.net[:-1](x)
+        return self.net[-1](features), self.classes(features)

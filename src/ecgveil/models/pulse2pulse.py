@@ -3,6 +3,7 @@
 Six downsampling blocks, six upsampling blocks with bypasses, seven critic layers with phase shuffle (P2, Methods).
 Channel widths follow the sizes of the weights its authors published; the critic's, which has over 200 million weights
 there, is a setting. A condition, which the publication has none of, enters both as constant channels beside the signal.
+Factors and widths are WaveGAN*'s too (see `wavegan`).
 """
 
 from __future__ import annotations
@@ -15,11 +16,11 @@ from torch.nn import functional as F
 
 from ecgveil.models.contract import Context, Noise, Settings
 
-_STRIDES = (2, 5, 2, 5, 5, 5)
-_SHARES = (0.2, 0.5, 1, 3, 5, 5)  # of the width, after each downsampling block
+STRIDES = (2, 5, 2, 5, 5, 5)
+SHARES = (0.2, 0.5, 1, 3, 5, 5)  # of the width, after each downsampling block
 _CRITIC_STRIDES = (2, 2, 2, 2, 4, 4, 4)
 _CRITIC_SHARES = (1, 2, 5, 10, 20, 25, 100)
-_KERNEL = 25
+KERNEL = 25
 
 
 class Pulse2PulseSettings(Settings):
@@ -60,16 +61,16 @@ class Generator(nn.Module):
     def __init__(self, settings: Pulse2PulseSettings, context: Context):
         super().__init__()
         self.shape = context.shape
-        channels, _ = context.shape  # its length is a multiple of the product of the strides, 1000 without the last
-        widths = [channels, *(max(1, round(settings.width * share)) for share in _SHARES)]
+        channels, _ = context.shape  # its length is a multiple of the product of the strides, 2500
+        widths = [channels, *(max(1, round(settings.width * share)) for share in SHARES)]
         self.down = nn.ModuleList(
-            nn.Conv1d(a, b, _KERNEL, stride=stride, padding=_KERNEL // 2)
-            for a, b, stride in zip([channels + context.n_conditions, *widths[1:-1]], widths[1:], _STRIDES, strict=True)
+            nn.Conv1d(a, b, KERNEL, stride=stride, padding=KERNEL // 2)
+            for a, b, stride in zip([channels + context.n_conditions, *widths[1:-1]], widths[1:], STRIDES, strict=True)
         )
         # Upwards the same widths in reverse; each block but the first sees its bypass beside its input.
         ups = list(zip(widths[:0:-1], widths[-2::-1], strict=True))
         self.up = nn.ModuleList(
-            nn.Conv1d(a * (1 if i == 0 else 2), b, _KERNEL, padding=_KERNEL // 2) for i, (a, b) in enumerate(ups)
+            nn.Conv1d(a * (1 if i == 0 else 2), b, KERNEL, padding=KERNEL // 2) for i, (a, b) in enumerate(ups)
         )
 
     def draw(self, rng: np.random.Generator, condition: np.ndarray | None = None) -> Noise:
@@ -83,7 +84,7 @@ class Generator(nn.Module):
             x = F.leaky_relu(conv(x), 0.2)
             bypasses.append(x)
         bypasses.pop()
-        for i, (conv, stride) in enumerate(zip(self.up, _STRIDES[::-1], strict=True)):
+        for i, (conv, stride) in enumerate(zip(self.up, STRIDES[::-1], strict=True)):
             if i:
                 x = torch.cat([x, bypasses.pop()], dim=1)
             x = upsampled_conv(x, conv, stride)
@@ -111,7 +112,7 @@ class Critic(nn.Module):
         widths = [channels + context.n_conditions, *(settings.critic_width * share for share in _CRITIC_SHARES)]
         self.reach = settings.phase_shuffle
         self.convs = nn.ModuleList(
-            nn.Conv1d(a, b, _KERNEL, stride=stride, padding=_KERNEL // 2)
+            nn.Conv1d(a, b, KERNEL, stride=stride, padding=KERNEL // 2)
             for a, b, stride in zip(widths[:-1], widths[1:], _CRITIC_STRIDES, strict=True)
         )
         for stride in _CRITIC_STRIDES:

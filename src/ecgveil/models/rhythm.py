@@ -4,11 +4,13 @@ Each record is summed up by four numbers (its rhythm statistics); a Gaussian mix
 population, with so few components, each of so many records, that no component is one patient's own numbers. Drawing
 goes the other way: statistics from the mixture, then R times from the statistics. Where labels are learned, records
 are parted by the label they bear that tells most of the rhythm, and each part large enough has a mixture of its own.
+Where the heart rate is learned, the other statistics are drawn as the mixture has them at that rate.
 """
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from typing import NamedTuple
 
 import numpy as np
 from sklearn.mixture import GaussianMixture
@@ -73,16 +75,38 @@ class Rhythm:
         )
         return cls(*(each.tolist() for each in (mixture.weights_, mixture.means_, mixture.covariances_, bounds)))
 
+    def _statistics(self, rng: np.random.Generator) -> np.ndarray:
+        """One record's `STATISTICS`, (4,)."""
+        k = rng.choice(len(self.weights), p=np.array(self.weights) / np.sum(self.weights))
+        low, high = np.array(self.bounds)
+        return np.clip(rng.multivariate_normal(self.means[k], self.covariances[k]), low, high)
+
+    def _statistics_at(self, rng: np.random.Generator, mean_rr: float) -> np.ndarray:
+        """The same for a mean RR in s: of that the others follow as in the mixture, conditioned on it."""
+        at = np.log(mean_rr)
+        means, covariances = np.array(self.means), np.array(self.covariances)
+        away, variance = at - means[:, 0], covariances[:, 0, 0]
+        log_weights = np.log(self.weights) - 0.5 * (away**2 / variance + np.log(variance))
+        weights = np.exp(log_weights - log_weights.max())
+        k = rng.choice(len(weights), p=weights / weights.sum())
+        slope = covariances[k, 1:, 0] / variance[k]
+        rest = covariances[k, 1:, 1:] - np.outer(slope, covariances[k, 0, 1:])
+        drawn = rng.multivariate_normal(means[k, 1:] + slope * away[k], rest)
+        low, high = np.array(self.bounds)
+        return np.concatenate([[at], np.clip(drawn, low[1:], high[1:])])
+
     def draw(
-        self, rng: np.random.Generator, seconds: float, condition: np.ndarray | None = None
+        self,
+        rng: np.random.Generator,
+        seconds: float,
+        condition: np.ndarray | None = None,
+        mean_rr: float | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """One rhythm: R times in s from about -3 to `seconds` + 3, and the statistics drawn, (4,).
 
-        `condition` changes nothing here; it does in a `LabelledRhythm`.
+        `condition` changes nothing here; it does in a `LabelledRhythm`. `mean_rr`, in s, is drawn unless given.
         """
-        k = rng.choice(len(self.weights), p=np.array(self.weights) / np.sum(self.weights))
-        low, high = np.array(self.bounds)
-        drawn = np.clip(rng.multivariate_normal(self.means[k], self.covariances[k]), low, high)
+        drawn = self._statistics(rng) if mean_rr is None else self._statistics_at(rng, mean_rr)
         mean_rr = np.exp(drawn[0])
         beats = int((seconds + 6.0) / min(mean_rr, 1.0) * 1.6) + 8
         jitter = max(np.exp(drawn[1]) - _FLOOR_S, 0.0) / np.sqrt(2.0) * rng.standard_normal(beats)
@@ -106,6 +130,21 @@ class Rhythm:
         return asdict(self)
 
 
+class RatePlace(NamedTuple):
+    """Where in a condition the heart rate stands, and what it was standardised with, bpm; the value after it is 1
+    where it is known."""
+
+    place: int
+    mean: float
+    sd: float
+
+    def mean_rr(self, condition: np.ndarray) -> float | None:
+        """Mean RR in s that a condition asks for, if it asks for any."""
+        if condition[self.place + 1] < 0.5:
+            return None
+        return float(np.clip(60.0 / max(self.mean + self.sd * float(condition[self.place]), 1.0), *_RR_RANGE_S))
+
+
 @dataclass(frozen=True)
 class LabelledRhythm:
     """Rhythms under conditions.
@@ -116,15 +155,22 @@ class LabelledRhythm:
     order : labels, by number, that which tells most of the rhythm first, (k,)
     parts : of the records whose first label in `order` is this one, (k,), and last of those that bear none; None where
         these are too few for a density of their own
+    rate : where the condition holds the heart rate; None where that is not learned
     """
 
     whole: Rhythm
     order: list[int]
     parts: list[Rhythm | None]
+    rate: RatePlace | None = None
 
     @classmethod
-    def fit(cls, rr_intervals: list[np.ndarray], conditions: np.ndarray, seed: int) -> LabelledRhythm:
-        """Fit on the RR intervals in s and the condition, (n, k), of each training record; errors as `Rhythm.fit`."""
+    def fit(
+        cls, rr_intervals: list[np.ndarray], conditions: np.ndarray, seed: int, rate: RatePlace | None = None
+    ) -> LabelledRhythm:
+        """Fit on the RR intervals in s and the labels, (n, k) of 0 and 1, of each training record.
+
+        Errors as `Rhythm.fit`.
+        """
         table, rows = _table(rr_intervals)
         borne = conditions[rows] > 0.5  # (n, k)
         spread = table.std(axis=0) + 1e-3
@@ -141,6 +187,7 @@ class LabelledRhythm:
             Rhythm._of(table, seed),
             order,
             [Rhythm._of(each, seed) if len(each) >= _RECORDS_A_PART else None for each in parts],
+            rate,
         )
 
     @staticmethod
@@ -152,7 +199,8 @@ class LabelledRhythm:
     ) -> tuple[np.ndarray, np.ndarray]:
         """One rhythm of somebody with this condition, (k,); see `Rhythm.draw`."""
         part = None if condition is None else self.parts[self._part(self.order, condition)]
-        return (part or self.whole).draw(rng, seconds)
+        mean_rr = None if condition is None or self.rate is None else self.rate.mean_rr(condition)
+        return (part or self.whole).draw(rng, seconds, mean_rr=mean_rr)
 
     def to_json(self) -> dict:
         return asdict(self)
@@ -160,7 +208,8 @@ class LabelledRhythm:
     @classmethod
     def from_json(cls, data: dict) -> LabelledRhythm:
         parts = [part and Rhythm(**part) for part in data["parts"]]
-        return cls(Rhythm(**data["whole"]), data["order"], parts)
+        rate = data.get("rate")  # runs from before it was learned have none
+        return cls(Rhythm(**data["whole"]), data["order"], parts, RatePlace(*rate) if rate else None)
 
 
 def _table(rr_intervals: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

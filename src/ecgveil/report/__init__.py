@@ -81,7 +81,7 @@ def write_report(
     train, holdout, synthetic : the sets that `evaluation` was made of
     evaluation : from `evaluation.evaluate`
     about : the run
-    history : rows of the training's metrics, with 'step' and the losses
+    history : rows of the training's metrics, with 'step' and the losses, and any 'warning' of the monitors
     pictures : (step, PNG) along training
     show_real : False leaves out every drawing of a single real ECG, so that the page may be passed on; distributions
         and means over records stay
@@ -96,6 +96,7 @@ def write_report(
         not_shown=words.not_shown(evaluation),
         sheets=_sheets(train, synthetic, chosen, show_real),
         curves=Markup(figures.training_curves(list(map(dict, history)))),
+        warnings=[warning["text"] for row in history for warning in row.get("warning", ())],
         pictures=[(step, _data_uri(png)) for step, png in _spread(pictures)],
         clinical=_clinical(evaluation, train, synthetic, chosen, public=not show_real),
         distributions=Markup(figures.distributions(evaluation, public=not show_real)),

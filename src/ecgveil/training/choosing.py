@@ -1,8 +1,8 @@
-"""Which averaged generator along training is kept: the one whose ECGs a judge finds most like the validation part's."""
+"""Which averaged generator along training is kept: the one that a stated criterion finds best; and when to stop."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ Judge = Callable[
     [ECGSet, ECGSet], dict[str, float]
 ]  # (validation, synthetic) -> 'score', the lower the better, and parts
 Choice = dict[str, Any]  # step, score
+Criterion = Callable[[nn.Module, dict[str, Any]], dict[str, float]]
 
 LEAST_PATIENTS = 20  # in the validation part; a choice by fewer would be a lottery
 _JUDGED = 128  # ECGs drawn of each candidate, at most
@@ -26,34 +27,40 @@ class Chooser:
     Parameters
     ----------
     steps : at which the averaged generator is judged
-    judge : of (validation, synthetic); the same two sets must always get the same score
-    validation : ECGs to compare with, of at least `LEAST_PATIENTS`
-    reference : real ECGs not in `validation`, of as many patients as synthetic ones are to be drawn; what they score is
-        logged beside the first candidate
-    made : averaged generator -> as many synthetic ECGs, from the same noise each time
+    criterion : of (averaged generator, row of the log so far), returns 'score', the lower the better, and its parts;
+        the same generator must always get the same score
+    floor : what real ECGs score, logged beside the first candidate; None where that says nothing
+    patience : candidates in a row no better than the best, after which training ends; 0 for never
+    scores : of the candidates judged so far
     weights, choice : of the best candidate so far, as `RunFolder.load_chosen` returns them
     """
 
     def __init__(
         self,
         steps: set[int],
-        judge: Judge,
-        validation: ECGSet,
-        reference: ECGSet,
-        made: Callable[[nn.Module], ECGSet],
+        criterion: Criterion,
+        floor: Callable[[], float] | None,
+        patience: int,
+        scores: list[float],
         weights: dict[str, Tensor],
         choice: Choice | None,
     ):
-        self.steps, self._judge, self._made = steps, judge, made
-        self._validation, self._reference = validation, reference
+        self.steps, self._criterion, self._floor = steps, criterion, floor
+        self._patience, self._scores = patience, list(scores)
         self._best = (weights, choice) if choice else None
 
-    def look(self, step: int, average: nn.Module) -> dict[str, float]:
+    @property
+    def ended(self) -> bool:
+        """No better candidate is waited for."""
+        return lost_patience(self._scores, self._patience)
+
+    def look(self, step: int, average: nn.Module, row: dict[str, Any]) -> dict[str, float]:
         """Judge a candidate; what of it goes to the log."""
-        parts = self._judge(self._validation, self._made(average))
+        parts = self._criterion(average, row)
+        self._scores.append(float(parts["score"]))
         told = {f"choice_{name}": float(value) for name, value in parts.items()}
-        if step == min(self.steps):
-            told["choice_floor"] = float(self._judge(self._validation, self._reference)["score"])
+        if step == min(self.steps) and self._floor is not None:
+            told["choice_floor"] = self._floor()
         if self._best is None or parts["score"] <= self._best[1]["score"]:  # of equals the one trained longer
             weights = {name: value.detach().clone() for name, value in average.state_dict().items()}
             self._best = weights, {"step": step, "score": float(parts["score"])}
@@ -71,6 +78,21 @@ def candidate_steps(total: int, number: int) -> set[int]:
     [60, 70, 80, 90, 100]
     """
     return {round(total / 2 + total / 2 * i / number) for i in range(1, number + 1)}
+
+
+def lost_patience(scores: Sequence[float], patience: int) -> bool:
+    """The last `patience` scores are no better, that is no lower, than the best before them.
+
+    >>> lost_patience([0.4, 0.3, 0.3, 0.5], 2), lost_patience([0.4, 0.3, 0.3, 0.2], 2)
+    (True, False)
+    """
+    return 0 < patience < len(scores) and min(scores[-patience:]) >= min(scores[:-patience])
+
+
+def class_criterion(average: nn.Module, row: dict[str, Any]) -> dict[str, float]:
+    """How often the class head is wrong, mean of real validation windows and synthetic ones (P1 4.6 and 4.7)."""
+    wrong = {kind: 1 - float(row[f"class_accuracy_{kind}"]) for kind in ("real", "synthetic")}
+    return {"score": sum(wrong.values()) / 2, **wrong}
 
 
 def one_of_each(ecgs: ECGSet, seed: int) -> ECGSet:

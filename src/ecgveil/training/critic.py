@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
+from torch import nn
 
 from ecgveil.ecg import ECGSet, concat
+from ecgveil.training.conditioning import encode
 from ecgveil.training.loop import Players
 from ecgveil.training.run import RunFolder
 from ecgveil.training.tensors import load_tensors
@@ -35,12 +39,10 @@ def critic_scores(folder: RunFolder, train: ECGSet, holdout: ECGSet, *, seed: in
     RunError
         The state is missing or damaged.
     """
-    players = Players(folder.recipe, folder.context, seed)
-    players.load(load_tensors(folder.path / "state.safetensors")[0])
-    critic = players.critic.eval()
-    windows, _ = folder.encoder.encode(concat([train, holdout]))
-    labels = [*train.labels, *holdout.labels]
-    conditions = folder.conditions.encode(tuple(labels)) if folder.conditions else None
+    critic = _critic(folder, seed)
+    both = concat([train, holdout])
+    windows, _ = folder.encoder.encode(both)
+    conditions = encode(folder.conditions, both)
     rng, crops = np.random.default_rng([seed, 50]), torch.Generator().manual_seed(seed)
     scores = np.zeros(len(windows))
     batches = -(-len(windows) // _BATCH)  # of about equal size: a batch of one has no variety to be judged by
@@ -49,3 +51,24 @@ def critic_scores(folder: RunFolder, train: ECGSet, holdout: ECGSet, *, seed: in
             told = {} if conditions is None else {"condition": torch.from_numpy(conditions[rows])}
             scores[rows] += critic(torch.from_numpy(windows[rows]), crops, **told).flatten(1).mean(dim=1).numpy()
     return scores[: len(train)] / _LOOKS, scores[len(train) :] / _LOOKS
+
+
+@torch.no_grad()
+def class_logits(folder: RunFolder, ecgs: ECGSet, *, seed: int = 0) -> np.ndarray:
+    """What the class head of the run's critic gives each ECG, (n, n_conditions); the largest is the class it calls.
+
+    Raises
+    ------
+    RunError
+        The state is missing or damaged.
+    """
+    critic: Any = _critic(folder, seed)
+    windows = torch.from_numpy(folder.encoder.encode(ecgs)[0])
+    rng = torch.Generator().manual_seed(seed)
+    return torch.cat([critic.classified(part, rng)[1] for part in windows.split(_BATCH)]).numpy()
+
+
+def _critic(folder: RunFolder, seed: int) -> nn.Module:
+    players = Players(folder.recipe, folder.context, seed)
+    players.load(load_tensors(folder.path / "state.safetensors")[0])
+    return players.critic.eval()

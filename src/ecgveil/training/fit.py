@@ -1,4 +1,4 @@
-"""`fit`: ECGs and a recipe -> a run folder."""
+"""`fit`: ECGs, a table or images, and a recipe -> a run folder."""
 
 from __future__ import annotations
 
@@ -17,27 +17,37 @@ import torch
 from torch import nn
 
 from ecgveil import paper
+from ecgveil.classes import count_classes, in_classes, undersample
 from ecgveil.ecg import ECGSet, concat
-from ecgveil.encoder import Encoder
-from ecgveil.errors import ConfigError, RecordError, RunError
+from ecgveil.errors import ConfigError, RunError
 from ecgveil.files import require_free
-from ecgveil.measure.beats import r_peaks
+from ecgveil.kinds import KINDS, DataSet, draw_squares
 from ecgveil.models import MODELS
-from ecgveil.models.conditions import Conditions
 from ecgveil.models.contract import Context
 from ecgveil.models.draw import draw
-from ecgveil.models.rhythm import LabelledRhythm, Rhythm
 from ecgveil.recipe import Recipe, load_recipe
 from ecgveil.split import Parts, split
-from ecgveil.training.choosing import FIRST, LEAST_PATIENTS, Chooser, Judge, candidate_steps, one_of_each
+from ecgveil.training.choosing import (
+    FIRST,
+    LEAST_PATIENTS,
+    Chooser,
+    Judge,
+    candidate_steps,
+    class_criterion,
+    one_of_each,
+)
+from ecgveil.training.conditioning import encode, fit_conditions, fit_rhythm
+from ecgveil.training.looks import Windows
 from ecgveil.training.loop import Players, train
+from ecgveil.training.objectives import OBJECTIVES
 from ecgveil.training.run import RunFolder
 
 _PICTURED = 3  # synthetic ECGs in each picture along training
+_SQUARES = 8  # synthetic images or rows in each
 
 
 def fit(
-    ecgs: ECGSet,
+    ecgs: DataSet,
     recipe: Recipe | str | Path,
     out: str | Path,
     *,
@@ -53,7 +63,8 @@ def fit(
 
     Parameters
     ----------
-    ecgs : windows in the form the recipe asks for (leads, fs, n_samples)
+    ecgs : windows in the form the recipe asks for (leads, fs, n_samples); a TableSet or an ImageSet for a recipe whose
+        data.kind is table or images: wherever an ECG is spoken of, a row or an image stands in its place
     recipe : a recipe, its name, or the path of its file
     out : run folder to make
     seed : of the split, the initial weights and every draw of training
@@ -61,9 +72,10 @@ def fit(
     use_all : train on all these ECGs, because what is held out lies elsewhere
     extra : ECGs to train on beside the training part, in the same form: canaries
     judge : of (validation ECGs, synthetic ECGs), returns a dict with 'score', the lower the better, and its parts; what
-        chooses between the recipe's `training.candidates`, such as `ecgveil.evaluation.choice.judge`
+        chooses between the recipe's `training.candidates`, such as `ecgveil.evaluation.choice.judge`; not asked where
+        `training.choose_by` is 'class-accuracy'
     on_start : called once with (first step, all steps)
-    on_log : called with each row of metrics
+    on_log : called with each row of metrics; what the monitors found is in its 'warning'
 
     Returns
     -------
@@ -75,39 +87,47 @@ def fit(
     ConfigError, RecordError, RunError
         Settings, records or the folder do not allow it; the message says what to do.
     """
-    if not isinstance(ecgs, ECGSet):
-        raise ConfigError(f"fit takes an ECGSet, not a {type(ecgs).__name__}; read() returns (ECGSet, findings)")
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
+    kind = KINDS[recipe.data.kind]
+    if not isinstance(ecgs, kind.data):
+        given, needed = type(ecgs).__name__, kind.data.__name__
+        raise ConfigError(
+            f"fit was given {given}, recipe {recipe.name} learns from {needed}: the first of what {kind.read} returns"
+        )
     out = Path(out)
     exists = out.exists() and (not out.is_dir() or any(out.iterdir()))
     if exists and not resume:
         _refuse(out)
-    _check_form(ecgs, recipe)
+    kind.check_form(ecgs, recipe)
+    if recipe.data.exclusive:
+        ecgs, _ = in_classes(ecgs, recipe.data.labels, recipe.data.other)
+        extra = extra and in_classes(extra, recipe.data.labels, recipe.data.other)[0]
     parts = None if use_all else split(ecgs, seed=seed)
-    train_part = parts.train if parts else ecgs
+    train_part, balance = _balanced(parts.train if parts else ecgs, recipe, seed)
     if extra is not None:
         train_part = concat([train_part, extra])
-    fingerprint = _fingerprint(train_part, recipe.data.labels)
+    fingerprint = _fingerprint(train_part, recipe.data.classes, recipe.data.conditions)
     choosing = _choosing(parts, recipe, judge)
+    known = {"data_sha256": fingerprint, **choosing, **balance}
     if exists:
-        folder = _resumed(out, recipe, seed, {"data_sha256": fingerprint, **choosing})
+        folder = _resumed(out, recipe, seed, known)
         players = Players(recipe, folder.context, seed)
         with folder.locked():
             state, step = folder.load_state()
         players.load(state)
     else:
-        folder, players = _begun(out, recipe, ecgs, train_part, seed, {"data_sha256": fingerprint, **choosing})
+        folder, players = _begun(out, recipe, ecgs, train_part, seed, known)
         step = 0
     windows, _ = folder.encoder.encode(train_part)
     chooser = None
-    if judge and parts and choosing and not choosing["choice_note"]:
+    if parts and choosing and not choosing["choice_note"]:
         chooser = _chooser(folder, judge, parts, seed)
     on_start(step, recipe.n_steps(len(windows)))
     with folder.locked(), _asked_to_stop() as stop:
         train(
             players,
             windows,
-            conditions=folder.conditions.encode(train_part.labels) if folder.conditions else None,
+            conditions=encode(folder.conditions, train_part),
             recipe=recipe,
             seed=seed,
             folder=folder,
@@ -116,6 +136,7 @@ def fit(
             on_picture=lambda at, generator: _picture(folder, generator, seed, at),
             stop=stop,
             chooser=chooser,
+            validation=_validation(folder, parts),
         )
     return folder
 
@@ -126,27 +147,37 @@ def _refuse(out: Path) -> None:
     require_free(out)
 
 
-def _check_form(ecgs: ECGSet, recipe: Recipe) -> None:
+def _balanced(train_part: ECGSet, recipe: Recipe, seed: int) -> tuple[ECGSet, dict[str, Any]]:
+    """The training part, undersampled where the recipe says so, and what provenance says of its classes."""
     data = recipe.data
-    found = (ecgs.leads, ecgs.fs, ecgs.n_samples, ecgs.units)
-    if found != (data.leads, data.fs, data.n_samples, data.units):
-        raise RecordError(
-            f"recipe {recipe.name} takes {data.n_samples} samples of {', '.join(data.leads)} at {data.fs:g} Hz in "
-            f"{data.units}, these ECGs have {ecgs.n_samples} of {', '.join(ecgs.leads)} at {ecgs.fs:g} Hz in "
-            f"{ecgs.units}; read them with read(folder, leads=..., fs=..., n_samples=...)"
-        )
+    if not data.exclusive:
+        return train_part, {}
+    found = count_classes(train_part, data.classes)
+    if data.undersample:
+        train_part = undersample(train_part, data.classes, seed)
+    return train_part, {"classes": {"found": found, "trained_on": count_classes(train_part, data.classes)}}
 
 
 def _choosing(parts: Parts | None, recipe: Recipe, judge: Judge | None) -> dict[str, Any]:
     """What provenance says of the choice between candidates; nothing where the recipe has none."""
-    number = recipe.training.candidates
+    number, by = recipe.training.candidates, recipe.training.choose_by
     if not number:
+        if recipe.training.patience:
+            raise ConfigError(
+                f"training.patience is {recipe.training.patience}, but training.candidates is 0 and none is judged; "
+                "give candidates, or set patience to 0"
+            )
         return {}
+    if by == "class-accuracy" and not OBJECTIVES[recipe.training.objective].classifies:
+        able = " and ".join(name for name, each in OBJECTIVES.items() if each.classifies)
+        raise ConfigError(
+            f"training.choose_by is class-accuracy, but {recipe.training.objective} has no class head; {able} have one"
+        )
     if parts is None:
         raise ConfigError(
             f"training.candidates is {number}, but with all ECGs trained on there is none to choose by; set it to 0"
         )
-    if judge is None:
+    if judge is None and by != "class-accuracy":
         raise ConfigError(
             f"training.candidates is {number}: give fit a judge, ecgveil.evaluation.choice.judge is one; or set it to 0"
         )
@@ -156,31 +187,43 @@ def _choosing(parts: Parts | None, recipe: Recipe, judge: Judge | None) -> dict[
             f"no candidate was judged: the validation part has {patients} patients, fewer than {LEAST_PATIENTS}; "
             "the weights of the last step are kept"
         )
-    return {"validation_sha256": _fingerprint(parts.validation, recipe.data.labels), "choice_note": note}
+    return {"validation_sha256": _fingerprint(parts.validation, recipe.data.classes), "choice_note": note}
 
 
-def _chooser(folder: RunFolder, judge: Judge, parts: Parts, seed: int) -> Chooser:
+def _chooser(folder: RunFolder, judge: Judge | None, parts: Parts, seed: int) -> Chooser:
     """Candidates of this run, and the best of those judged before it was stopped."""
+    t, validation = folder.recipe.training, parts.validation
+    steps = candidate_steps(folder.planned_steps, t.candidates)
+    known = t.patience, folder.scores(), *folder.load_chosen()
+    if judge is None or t.choose_by == "class-accuracy":
+        return Chooser(steps, class_criterion, None, *known)
     reference = one_of_each(parts.train, seed)
 
-    def made(generator: nn.Module) -> ECGSet:
-        return _drawn(folder, generator, seed, FIRST, len(reference))
+    def criterion(generator: nn.Module, row: dict[str, Any]) -> dict[str, float]:
+        return judge(validation, _drawn(folder, generator, seed, FIRST, len(reference)))
 
-    steps = candidate_steps(folder.total_steps, folder.recipe.training.candidates)
-    return Chooser(steps, judge, parts.validation, reference, made, *folder.load_chosen())
+    return Chooser(steps, criterion, lambda: judge(validation, reference)["score"], *known)
+
+
+def _validation(folder: RunFolder, parts: Parts | None) -> Windows | None:
+    """What the class head is asked about, if there is one."""
+    if parts is None or folder.conditions is None or not OBJECTIVES[folder.recipe.training.objective].classifies:
+        return None
+    windows, _ = folder.encoder.encode(parts.validation)
+    return Windows(torch.from_numpy(windows), encode(folder.conditions, parts.validation))
 
 
 def _begun(
     out: Path, recipe: Recipe, ecgs: ECGSet, train_part: ECGSet, seed: int, known: dict[str, Any]
 ) -> tuple[RunFolder, Players]:
     """A new run at step 0: what is fitted on the training part, and untrained players."""
-    encoder = Encoder.fit(train_part, recipe.encoder.standardize, recipe.encoder.arrange, **recipe.encoder_settings())
-    labels = recipe.data.labels
-    conditions = Conditions.fit(train_part.labels, train_part.patient_id, labels) if labels else None
+    encoder = KINDS[recipe.data.kind].fit_encoder(train_part, recipe)
+    conditions = fit_conditions(train_part, recipe.data)
     rhythm = None
     if MODELS[recipe.model["architecture"]].needs_rhythm:
-        rhythm = _fit_rhythm(train_part, conditions, seed)
-    players = Players(recipe, Context(encoder.shape, recipe.data.fs, rhythm, len(labels)), seed)
+        rhythm = fit_rhythm(train_part, conditions, seed)
+    size = conditions.size if conditions else 0
+    players = Players(recipe, Context(encoder.shape, recipe.data.fs, rhythm, size), seed)
     folder = RunFolder.create(
         out,
         recipe=recipe,
@@ -222,35 +265,33 @@ def _flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def _fit_rhythm(train_part: ECGSet, conditions: Conditions | None, seed: int) -> Rhythm | LabelledRhythm:
-    intervals = [np.diff(peaks) / train_part.fs for peaks in r_peaks(train_part)]
-    if conditions is None:
-        return Rhythm.fit(intervals, seed)
-    return LabelledRhythm.fit(intervals, conditions.encode(train_part.labels), seed)
-
-
-def _fingerprint(ecgs: ECGSet, labels: tuple[str, ...]) -> str:
-    """A digest of the training windows, and of what is learned of their labels: resuming on others must be noticed."""
+def _fingerprint(ecgs: DataSet, labels: tuple[str, ...], conditions: tuple[str, ...] = ()) -> str:
+    """A digest of the training windows, and of what is learned beside them: resuming on others must be noticed."""
     digest = hashlib.sha256()
-    digest.update(repr((ecgs.signal.shape, ecgs.leads, ecgs.fs)).encode())
-    digest.update(np.ascontiguousarray(ecgs.signal).tobytes())
+    form, values = ecgs.content()
+    digest.update(form.encode())
+    digest.update(np.ascontiguousarray(values).tobytes())
     if labels:
         digest.update(repr([[label for label in labels if label in borne] for borne in ecgs.labels]).encode())
+    if "sex" in conditions:
+        digest.update(repr(ecgs.sex).encode())
+    if "age" in conditions:
+        digest.update(np.ascontiguousarray(ecgs.age).tobytes())
     return digest.hexdigest()
 
 
-def _provenance(ecgs: ECGSet, train_part: ECGSet, encoder: Encoder, seed: int, known: dict[str, Any]) -> dict[str, Any]:
+def _provenance(ecgs: DataSet, train_part: DataSet, encoder: Any, seed: int, known: dict[str, Any]) -> dict[str, Any]:
     """What made this run: versions, seed, counts. Nothing of any one patient."""
     packages = ("ecgveil", "torch", "numpy", "scipy", "wfdb")
     return {
-        "synthetic": "this run generates synthetic ECGs; not for clinical use",
+        "synthetic": "this run generates synthetic data; not for clinical use",
         "seed": seed,
         **known,
         "counts": {
             "all": {"windows": len(ecgs), "patients": len(set(ecgs.patient_id))},
             "train": {"windows": len(train_part), "patients": len(set(train_part.patient_id))},
         },
-        "saturated": getattr(encoder.standardize, "saturated_", {}),
+        "saturated": getattr(getattr(encoder, "standardize", None), "saturated_", {}),
         "versions": {name: importlib.metadata.version(name) for name in packages}
         | {"python": platform.python_version()},
         "threads": torch.get_num_threads(),
@@ -259,6 +300,9 @@ def _provenance(ecgs: ECGSet, train_part: ECGSet, encoder: Encoder, seed: int, k
 
 def _picture(folder: RunFolder, generator: nn.Module, seed: int, step: int) -> None:
     """The same noise at every step, so that the strip shows training and not luck."""
+    if folder.recipe.data.kind != "ecg":
+        folder.save_picture(step, draw_squares(draw(generator, seed, 0, _SQUARES)))
+        return
     ecgs = _drawn(folder, generator, seed, 0, _PICTURED)
     figure = paper.draw_strips(ecgs, range(_PICTURED), title=f"step {step}", synthetic=True)
     folder.save_picture(step, paper.to_png(figure))

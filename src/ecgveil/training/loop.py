@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,6 +21,8 @@ from ecgveil.models.contract import Context, stack
 from ecgveil.recipe import Recipe
 from ecgveil.streams import INITIAL, NOISE, ORDER, TORCH, stream
 from ecgveil.training.choosing import Chooser
+from ecgveil.training.looks import Windows
+from ecgveil.training.monitors import Watch
 from ecgveil.training.objectives import OBJECTIVES, Pair
 from ecgveil.training.run import RunFolder
 
@@ -70,21 +71,6 @@ class Players:
             optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
 
 
-@dataclass(frozen=True)
-class _Data:
-    """Training windows (n, ...), and their conditions (n, k) if there are any."""
-
-    windows: Tensor
-    conditions: np.ndarray | None
-
-    def condition(self, row: int) -> np.ndarray | None:
-        return None if self.conditions is None else self.conditions[row]
-
-    def told(self, rows: np.ndarray, device: torch.device) -> Tensor | None:
-        """The conditions of these rows, for the critic."""
-        return None if self.conditions is None else torch.from_numpy(self.conditions[rows]).to(device)
-
-
 def train(
     players: Players,
     windows: np.ndarray,
@@ -98,8 +84,9 @@ def train(
     on_picture: Callable[[int, nn.Module], None],
     stop: Callable[[], bool],
     chooser: Chooser | None = None,
+    validation: Windows | None = None,
 ) -> int:
-    """Train from step `start`; return the step reached (less than the total only if `stop()` said so).
+    """Train from step `start`; return the step reached: the total, unless `stop()` or `chooser` ended it.
 
     Parameters
     ----------
@@ -109,32 +96,38 @@ def train(
     on_picture : called with (step, averaged generator) where a picture is due
     stop : asked after each step
     chooser : judges candidates and says which weights are to be sampled; without it the latest averaged generator is
+    validation : encoded windows not trained on, for the accuracy of the critic's class head
     """
     t = recipe.training
     total = recipe.n_steps(len(windows))
     fabric = Fabric(devices=1)
     for module in (players.generator, players.critic, players.average):
         module.to(fabric.device)
-    data = _Data(torch.from_numpy(windows), conditions)
-    log_every, pictures = max(1, total // 500), _picture_steps(total, t.pictures)
+    data = Windows(torch.from_numpy(windows), conditions)
+    watch = Watch(players, data, validation, recipe, seed, total, fabric.device, folder.metrics())
+    pictures = _picture_steps(total, t.pictures)
+    snapshots = {round(total * i / t.snapshots) for i in range(1, t.snapshots + 1)}
     if start == 0 and 0 in pictures:
         on_picture(0, players.average)
     saved_at = began = time.monotonic()
     step = start
-    while step < total and not stop():
+    while step < total and not stop() and not (chooser and chooser.ended):
         losses = _step(players, data, recipe, seed, step, total, fabric)
         step += 1
         candidate = chooser is not None and step in chooser.steps
-        if step % log_every == 0 or step == total or candidate:
+        if step % watch.log_every == 0 or step == total or candidate:
             row = {"step": step, "epoch": step * t.batch * t.critic_steps / len(windows), **losses}
             _require_finite(row, folder)
+            row |= watch.look(row, candidate)
             if chooser is not None and candidate:
-                row |= chooser.look(step, players.average)
+                row |= chooser.look(step, players.average, row)
             row["seconds_per_step"] = (time.monotonic() - began) / (step - start)
             folder.log(row)
             on_log(row)
         if step in pictures:
             on_picture(step, players.average)
+        if step in snapshots:
+            folder.save_snapshot(step, players.average.state_dict())
         if time.monotonic() - saved_at > t.checkpoint_seconds:
             _save(folder, step, players, chooser)
             saved_at = time.monotonic()
@@ -148,7 +141,7 @@ def _save(folder: RunFolder, step: int, players: Players, chooser: Chooser | Non
 
 
 def _step(
-    players: Players, data: _Data, recipe: Recipe, seed: int, step: int, total: int, fabric: Fabric
+    players: Players, data: Windows, recipe: Recipe, seed: int, step: int, total: int, fabric: Fabric
 ) -> dict[str, float]:
     """One generator update, after its critic updates; step counts from 0.
 
@@ -169,8 +162,8 @@ def _step(
 
     for update in range(t.critic_steps):
         number = step * t.critic_steps + update
-        rows = _batch_rows(seed, number, t.batch, len(data.windows))
-        real = data.windows[rows].to(fabric.device)
+        rows = _batch_rows(seed, number, t.batch, len(data.tensor))
+        real = data.tensor[rows].to(fabric.device)
         told = data.told(rows, fabric.device)
         with torch.no_grad():
             made = fake(rows)

@@ -1,7 +1,7 @@
 """What critic and generator minimise: one pair of short functions for each published objective.
 
-Each critic loss takes (critic, pair, rng, settings, step), each generator loss (critic, pair, rng, settings). Scores are
-(B, n). The objectives with an auxiliary classifier ask `critic.classified(x, rng)` for scores and class logits
+Each critic loss takes (critic, pair, rng, settings, step), each generator loss (critic, pair, rng, settings); scores
+are (B, n). The objectives with an auxiliary classifier ask `critic.classified(x, rng)` for scores and class logits
 (B, n_conditions).
 """
 

@@ -2,11 +2,12 @@
 
 recipe.toml          settings as resolved
 encoder.json         the fitted encoder
-population.json      the fitted rhythm, where the model has one, and the conditions, where labels are learned
+population.json      the fitted rhythm, where the model has one, and the conditions, where any are learned
 weights.safetensors  the generator that is sampled: the last averaged one, or the candidate chosen
 state.safetensors    both players, averages and optimizers: the full state to resume from
 metrics.jsonl        one line for each logged step
 pictures/            synthetic samples along training
+snapshots/           generators along training, where the recipe keeps any
 provenance.json      versions, seed, counts, fingerprint of the data; nothing of any patient
 """
 
@@ -22,13 +23,14 @@ from typing import Any
 
 import torch
 
-from ecgveil.encoder import Encoder
 from ecgveil.errors import ConfigError, RunError
 from ecgveil.files import disk_errors, new_folder, write_atomic
+from ecgveil.kinds import KINDS
 from ecgveil.models.conditions import Conditions
 from ecgveil.models.contract import Context
 from ecgveil.models.rhythm import LabelledRhythm, Rhythm
 from ecgveil.recipe import Recipe, load_recipe
+from ecgveil.training.choosing import lost_patience
 from ecgveil.training.tensors import load_tensors, read_facts, save_tensors
 
 _SEALED = ("recipe.toml", "encoder.json", "population.json", "provenance.json")
@@ -54,11 +56,11 @@ class RunFolder:
             self.recipe: Recipe = load_recipe(self.path / "recipe.toml")
         except ConfigError as error:
             raise RunError(f"{error}; the run is damaged: fit again into another folder") from error
-        self.encoder = Encoder.from_json(self._json("encoder.json"))
+        self.encoder: Any = KINDS[self.recipe.data.kind].encoder.from_json(self._json("encoder.json"))
         self.provenance: dict[str, Any] = self._json("provenance.json")
         population = self._json("population.json")
         conditions, rhythm = population.get("conditions"), population["rhythm"]
-        self.conditions: Conditions | None = Conditions(**conditions) if conditions else None
+        self.conditions: Conditions | None = Conditions.from_json(conditions) if conditions else None
         self.rhythm: Rhythm | LabelledRhythm | None = None
         if rhythm:
             self.rhythm = LabelledRhythm.from_json(rhythm) if conditions else Rhythm(**rhythm)
@@ -69,7 +71,7 @@ class RunFolder:
         path: Path,
         *,
         recipe: Recipe,
-        encoder: Encoder,
+        encoder: Any,
         rhythm: Rhythm | LabelledRhythm | None,
         conditions: Conditions | None = None,
         provenance: dict[str, Any],
@@ -96,7 +98,7 @@ class RunFolder:
     def context(self) -> Context:
         """What the run's model must know of its data."""
         data = self.recipe.data
-        return Context(self.encoder.shape, data.fs, self.rhythm, len(data.labels))
+        return Context(self.encoder.shape, data.fs, self.rhythm, self.conditions.size if self.conditions else 0)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -132,10 +134,38 @@ class RunFolder:
         write_atomic(self.path / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
         return state, facts["step"]
 
-    def load_weights(self) -> tuple[dict[str, torch.Tensor], int]:
-        """The weights to sample, and the step that training had reached; `choice` tells which step they are of."""
-        weights, facts = load_tensors(self.path / "weights.safetensors")
+    def load_weights(self, snapshot: int | None = None) -> tuple[dict[str, torch.Tensor], int]:
+        """The weights to sample, and the step that training had reached; `choice` tells which step they are of.
+
+        With `snapshot`, those that were kept at that step instead.
+        """
+        if snapshot is None:
+            path = self.path / "weights.safetensors"
+        else:
+            path = self._snapshot(snapshot)
+            if not path.is_file():
+                kept = ", ".join(map(str, self.snapshots())) or "none; fit with training.snapshots"
+                raise RunError(f"{self.path} keeps no generator of step {snapshot}; it keeps {kept}")
+        weights, facts = load_tensors(path)
+        if facts.get("seal") != _seal(self.path):
+            raise RunError(f"{path} belongs to another run; fit again into another folder")
         return weights, facts["step"]
+
+    def save_snapshot(self, step: int, weights: dict[str, torch.Tensor]) -> None:
+        """Keep the averaged generator of this step."""
+        path = self._snapshot(step)
+        with disk_errors(self.path):
+            path.parent.mkdir(exist_ok=True)
+        save_tensors(path, weights, step=step, seal=_seal(self.path))
+
+    def snapshots(self) -> list[int]:
+        """Steps of which a generator is kept."""
+        return sorted(
+            int(file.stem.removeprefix("step-")) for file in (self.path / "snapshots").glob("step-*.safetensors")
+        )
+
+    def _snapshot(self, step: int) -> Path:
+        return self.path / "snapshots" / f"step-{step:07d}.safetensors"
 
     def load_chosen(self) -> tuple[dict[str, torch.Tensor], dict[str, Any] | None]:
         """The weights to sample, and the step and score of the candidate that they are; None where none was judged."""
@@ -150,7 +180,8 @@ class RunFolder:
         dict
             step : the weights are of; None where none was judged, and the weights are the last ones
             score : of that candidate, the lower the better; None where none was judged
-            floor : what real ECGs of the training part score
+            floor : what real ECGs of the training part score; None where they have no score
+            ended : whether training ended because no better candidate came
             candidates : list of {'step', 'score', and the score's parts}, in order of step
             note : '' or why none was judged
         """
@@ -167,12 +198,41 @@ class RunFolder:
             return None
         floor = next((row.pop("floor") for row in judged if "floor" in row), None)
         chosen = read_facts(self.path / "weights.safetensors").get("choice") or {"step": None, "score": None}
-        return {**chosen, "floor": floor, "candidates": judged, "note": note}
+        ended = self.total_steps < self.planned_steps
+        return {**chosen, "floor": floor, "ended": ended, "candidates": judged, "note": note}
+
+    @property
+    def planned_steps(self) -> int:
+        """Steps that the recipe asks for."""
+        return self.recipe.n_steps(self.provenance["counts"]["train"]["windows"])
 
     @property
     def total_steps(self) -> int:
-        """Steps of the whole training."""
-        return self.recipe.n_steps(self.provenance["counts"]["train"]["windows"])
+        """Steps of the whole training: those planned, unless `training.patience` ended it before."""
+        if not lost_patience(self.scores(), self.recipe.training.patience):
+            return self.planned_steps
+        return max(row["step"] for row in self.metrics() if "choice_score" in row)
+
+    def scores(self) -> list[float]:
+        """Of the candidates judged so far, in order of step."""
+        return [row["choice_score"] for row in self.metrics() if "choice_score" in row]
+
+    def warnings(self) -> list[dict[str, Any]]:
+        """What the monitors found, in order of step.
+
+        Returns
+        -------
+        list of dict
+            step : at which it was said; kind; since : the step from which it held; figure; text : what was printed;
+            until : the step at which it had passed, None where it did not
+        """
+        found: list[dict[str, Any]] = []
+        for row in self.metrics():
+            found += [{**warning, "until": None} for warning in row.get("warning", ())]
+            for warning in found:
+                if warning["until"] is None and warning["kind"] in row.get("recovered", ()):
+                    warning["until"] = row["step"]
+        return found
 
     def log(self, row: dict[str, Any]) -> None:
         with disk_errors(self.path), open(self.path / "metrics.jsonl", "a") as file:

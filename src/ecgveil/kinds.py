@@ -1,0 +1,149 @@
+"""The kinds of data that a generator learns from: what training and sampling ask of each.
+
+A data set of any kind has `len`, `take(rows)`, `patient_id` and `labels`, by which it is split; an encoder has `shape`,
+`encode`, `decode` and `to_json`. `evaluate` and `release` are for ECGs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from ecgveil.ecg import ECGSet, concat
+from ecgveil.encoder import Encoder
+from ecgveil.errors import ConfigError, RecordError
+from ecgveil.image_encoder import ImageEncoder
+from ecgveil.images import ImageSet, join_images, read_images, to_png, write_images
+from ecgveil.table_encoder import TableEncoder, grey_levels
+from ecgveil.tables import TableSet, join_tables, read_table, write_table
+
+if TYPE_CHECKING:
+    from ecgveil.recipe import Recipe
+
+_TILE = 96  # pixels of the side of one sample in a picture along training, at the least
+
+
+DataSet = Any  # an ECGSet, a TableSet or an ImageSet
+
+
+class Kind(NamedTuple):
+    """One kind of data."""
+
+    data: Any  # the type of a set
+    read: str  # what makes it
+    join: Callable[[Any], Any]  # a list of sets -> one
+    encoder: Any
+    fit_encoder: Callable[[Any, Recipe], Any]
+    check_form: Callable[[Any, Recipe], None]
+
+
+def _ecg_form(ecgs: ECGSet, recipe: Recipe) -> None:
+    data = recipe.data
+    found = (ecgs.leads, ecgs.fs, ecgs.n_samples, ecgs.units)
+    if found != (data.leads, data.fs, data.n_samples, data.units):
+        raise RecordError(
+            f"recipe {recipe.name} takes {data.n_samples} samples of {', '.join(data.leads)} at {data.fs:g} Hz in "
+            f"{data.units}, these ECGs have {ecgs.n_samples} of {', '.join(ecgs.leads)} at {ecgs.fs:g} Hz in "
+            f"{ecgs.units}; read them with read(folder, leads=..., fs=..., n_samples=...)"
+        )
+
+
+def _fit_ecg(train: ECGSet, recipe: Recipe) -> Encoder:
+    return Encoder.fit(train, recipe.encoder.standardize, recipe.encoder.arrange, **recipe.encoder_settings())
+
+
+def _table_form(table: TableSet, recipe: Recipe) -> None:
+    cells = recipe.data.side**2
+    if len(table.names) > cells:
+        raise RecordError(
+            f"{len(table.names)} columns do not fit {recipe.data.side} x {recipe.data.side} cells; "
+            "raise data.side, or leave columns out with data.ignore"
+        )
+
+
+def _fit_table(train: TableSet, recipe: Recipe) -> TableEncoder:
+    a = 1 if recipe.encoder.a is None else recipe.encoder.a
+    return TableEncoder.fit(train, recipe.encoder.arrange, side=recipe.data.side, a=a)
+
+
+def _image_form(images: ImageSet, recipe: Recipe) -> None:
+    side = recipe.data.side
+    if images.side != side:
+        raise RecordError(
+            f"recipe {recipe.name} takes images of {side} x {side} pixels, these have {images.side} x {images.side}; "
+            f"read them with read_images(folder, {side})"
+        )
+
+
+KINDS = {
+    "ecg": Kind(ECGSet, "read()", concat, Encoder, _fit_ecg, _ecg_form),
+    "table": Kind(TableSet, "read_table()", join_tables, TableEncoder, _fit_table, _table_form),
+    "images": Kind(
+        ImageSet, "read_images()", join_images, ImageEncoder, lambda train, recipe: ImageEncoder.fit(train), _image_form
+    ),
+}
+
+
+def require_ecgs(recipe: Recipe, what: str) -> None:
+    """ConfigError where a recipe for other data is given to what is made for ECGs."""
+    if recipe.data.kind != "ecg":
+        raise ConfigError(
+            f"{what} is for ECGs, recipe {recipe.name} is for data.kind = '{recipe.data.kind}'; use fit and sample"
+        )
+
+
+def read_others(
+    paths: Sequence[str | Path], recipe: Recipe, progress: Callable[[int, int], object] = lambda done, total: None
+) -> tuple[TableSet | ImageSet, list[str]]:
+    """Tables or folders of images in the form that `recipe` asks for, joined; and notes on what was read.
+
+    Raises
+    ------
+    RecordError
+        One cannot be used as it is.
+    """
+    data = recipe.data
+    if data.kind == "table":
+        tables, notes = zip(
+            *(read_table(path, columns=data.columns, ignore=data.ignore) for path in paths), strict=True
+        )
+        table = join_tables(tables)
+        told = [f"{len(table)} rows of {len(table.names)} columns kept", *dict.fromkeys(chain(*notes))]
+        return table, told
+    sets, skipped = zip(*(read_images(path, data.side, progress=progress) for path in paths), strict=True)
+    images = join_images(sets)
+    left_out = list(chain(*skipped))
+    return images, [
+        f"{len(images)} images of {len(set(images.patient_id))} people kept, {len(left_out)} left out",
+        *(f"left out  {each.name}  {each.reason}" for each in left_out),
+    ]
+
+
+def write_others(
+    batches: Iterable[TableSet | ImageSet], folder: Path, progress: Callable[[int], object] = lambda done: None
+) -> int:
+    """Synthetic rows as `table.csv`, or images as PNG files; how many there were."""
+    number = 0
+    tables = []
+    for made in batches:
+        if isinstance(made, TableSet):
+            tables.append(made)
+        else:
+            write_images(made, folder)
+        number += len(made)
+        progress(number)
+    if tables:
+        write_table(join_tables(tables), folder / "table.csv")
+    return number
+
+
+def draw_squares(tensor: np.ndarray) -> bytes:
+    """Samples (n, 1, side, side) side by side, enlarged without smoothing, as PNG that says it is synthetic."""
+    times = max(1, -(-_TILE // tensor.shape[-1]))
+    tiles = [np.kron(grey_levels(each[0]), np.ones((times, times))) for each in tensor]
+    framed = [np.pad(tile, times, constant_values=128) for tile in tiles]
+    return to_png(np.concatenate(framed, axis=1).astype(np.uint8))

@@ -1,0 +1,167 @@
+"""What a study works with: its data, scaled as asked for, and its recipes, trained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ecgveil.ecg import ECGSet
+from ecgveil.errors import Stopped
+from ecgveil.evaluation.choice import judge_by
+from ecgveil.files import make_folder
+from ecgveil.intake import take_in
+from ecgveil.recipe import Recipe, load_recipe
+from ecgveil.sampling import Run, load
+from ecgveil.simulate import write_clinic
+from ecgveil.split import Parts, split
+from ecgveil.training.fit import fit
+
+Tell = Callable[[str, int, int, dict[str, Any]], None]
+
+CLINIC = 200  # patients of the embedded one
+LEAST_PATIENTS = 20  # that a scale leaves
+UNTOLD = ("epochs", "steps", "pictures", "snapshots", "checkpoint_seconds")  # length is told apart, the rest is nothing
+
+
+@dataclass(frozen=True)
+class Job:
+    """One call of `reproduce`.
+
+    Parameters
+    ----------
+    name : of the study
+    data : folders given; none for the embedded clinic
+    runs : folder of the run folders
+    scale : share of epochs and patients
+    seed : of everything drawn
+    changes : settings changed in every recipe
+    tell : progress
+    """
+
+    name: str
+    data: tuple[Path, ...]
+    runs: Path
+    scale: float
+    seed: int
+    changes: dict[str, Any]
+    tell: Tell
+
+    def recipe(self, name: str, **own: Any) -> Recipe:
+        """A recipe with `own` settings, dots written as __, then the scale, then the changes asked for."""
+        overrides = {key.replace("__", "."): value for key, value in own.items()}
+        plain = load_recipe(name, overrides)
+        for key in ("epochs", "steps"):
+            if length := getattr(plain.training, key):
+                overrides[f"training.{key}"] = max(1, round(length * self.scale))
+        return load_recipe(name, {**overrides, **self.changes})
+
+    def number(self, published: int, least: int = 20) -> int:
+        """How many to draw where a paper drew `published`."""
+        return max(min(least, published), round(published * self.scale))
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """Where the records are; the embedded clinic is written first where none were given."""
+        if self.data:
+            return self.data
+        clinic = self.runs / "clinic"
+        if not (clinic / "RECORDS").is_file():
+            make_folder(self.runs)
+            write_clinic(clinic, CLINIC, seed=self.seed)
+        return (clinic,)
+
+    @cached_property
+    def source(self) -> str:
+        """What the data are, for stamps."""
+        return " + ".join(folder.name for folder in self.data) or f"embedded clinic (simulated, {CLINIC} patients)"
+
+    def read(self, recipe: Recipe) -> ECGSet:
+        """The records as the recipe needs them."""
+        return take_in(
+            self.folders, recipe, resample=True, progress=lambda done, n: self.tell("reading", done, n, {})
+        ).ecgs
+
+    def share(self, ecgs: ECGSet) -> ECGSet:
+        """Those of as many patients as the scale leaves, drawn at random."""
+        patients = np.unique(np.array(ecgs.patient_id))
+        kept = max(min(LEAST_PATIENTS, len(patients)), round(len(patients) * self.scale))
+        drawn = np.random.default_rng([self.seed, 80]).permutation(patients)[:kept]
+        return ecgs.take(np.flatnonzero(np.isin(ecgs.patient_id, drawn)))
+
+    def train(self, recipe: Recipe, ecgs: ECGSet, label: str = "") -> Trained:
+        """Train `recipe` to its end in a run folder of its own, or go on with it."""
+        total = 0
+
+        def started(step: int, steps: int) -> None:
+            nonlocal total
+            total = steps
+            self.tell("training", step, steps, {})
+
+        make_folder(self.runs)
+        folder = fit(
+            ecgs,
+            recipe,
+            self.runs / (label or recipe.name),
+            seed=self.seed,
+            resume=True,
+            judge=judge_by(recipe.training.choose_by, self.seed),
+            on_start=started,
+            on_log=lambda row: self.tell("training", row["step"], total, row),
+        )
+        run = load(folder.path)
+        if run.step < run.steps:
+            raise Stopped(f"stopped at step {run.step} of {run.steps}; run the same command again to go on")
+        return Trained(run, split(ecgs, seed=self.seed), self._stamp(recipe, run))
+
+    def _stamp(self, recipe: Recipe, run: Run) -> str:
+        plain = load_recipe(recipe.name).training
+        length = f"{plain.epochs} epochs" if plain.epochs else f"{plain.steps} steps"
+        counts = run.folder.provenance["counts"]["train"]
+        epochs = run.steps * recipe.training.batch * recipe.training.critic_steps / counts["windows"]
+        return (
+            f"{recipe.name}, {self.source}: {counts['windows']} training windows of {counts['patients']} patients, "
+            f"{run.steps} steps = {epochs:.3g} epochs (recipe: {length}), scale {self.scale:g}, seed {self.seed}"
+            f"{_changed(recipe)}"
+        )
+
+
+def _changed(recipe: Recipe) -> str:
+    """Every setting that is not as the recipe has it, but for the length, and for what changes no number."""
+    told = []
+    plain, own = (each.model_dump() for each in (load_recipe(recipe.name), recipe))
+    for group in ("data", "encoder", "model", "training"):
+        for key in own[group].keys() | plain[group].keys():
+            before, now = plain[group].get(key), own[group].get(key)
+            if now != before and key not in UNTOLD:
+                told.append(f"{group}.{key} {_short(now)} (recipe: {_short(before)})")
+    return f"; changed: {', '.join(sorted(told))}" if told else ""
+
+
+def _short(value: object) -> str:
+    """A setting's value, for a stamp."""
+    if isinstance(value, list | tuple):
+        return "[" + " ".join(map(_short, value[:6])) + (" ...]" if len(value) > 6 else "]")
+    return "none" if value in (None, "") else str(value)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A finished run, the parts of its data, and what every figure made of it is stamped with."""
+
+    run: Run
+    parts: Parts
+    stamp: str
+
+    def at(self, step: int) -> Run:
+        """The generator as it was at a snapshot."""
+        return load(self.run.folder.path, snapshot=step)
+
+    def epoch(self, step: int) -> float:
+        """Epochs done by `step`."""
+        t = self.run.recipe.training
+        return step * t.batch * t.critic_steps / self.run.folder.provenance["counts"]["train"]["windows"]

@@ -1,0 +1,89 @@
+import json
+
+import numpy as np
+import pytest
+
+from ecgveil.errors import ConfigError
+from ecgveil.simulate import write_clinic
+from ecgveil.studies import STUDIES, reproduce
+from ecgveil.studies.window_figures import FIGURES, window_figures
+
+SMALL = {"training.steps": 4, "model.widths": [4, 4, 4], "training.pictures": 0, "training.batch": 4}
+
+
+@pytest.fixture(scope="module")
+def clinic(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("studies") / "clinic"
+    write_clinic(folder, 24, seed=3)
+    return folder
+
+
+def test_every_study_names_recipes_that_exist():
+    for name, study in STUDIES.items():
+        assert study.summary, name
+        assert study.source, name
+
+
+@pytest.mark.parametrize("name", ["piacentino-z", "piacentino-rgb", "piacentino-acgan"])
+def test_an_image_study_is_written_whole(clinic, tmp_path, name):
+    changes = dict(SMALL)
+    if name == "piacentino-acgan":
+        changes |= {"data.labels": ["sinus rhythm"], "data.other": "OTHER"}
+    page = reproduce(name, tmp_path / "out", data=clinic, scale=0.5, seed=1, changes=changes)
+    html = page.read_text()
+    assert "not for clinical use" in html
+    facts = json.loads((tmp_path / "out" / "study.json").read_text())
+    assert facts["scale"] == 0.5
+    for stamp in facts["sections"].values():  # every figure says how it was made
+        assert "4 steps" in stamp
+        assert "scale 0.5" in stamp
+    assert len(list((tmp_path / "out" / "figures").glob("*.png"))) >= 4
+    again = reproduce(name, tmp_path / "again", data=clinic, scale=0.5, seed=1, changes=changes)
+    assert again.exists()
+
+
+def test_the_published_study_of_p2(clinic, tmp_path):
+    changes = {
+        "training.steps": 6,
+        "training.batch": 2,
+        "training.critic_steps": 1,
+        "training.pictures": 0,
+        "model.width": 5,
+        "model.critic_width": 1,
+    }
+    with pytest.raises(ConfigError, match="scale is 0"):
+        reproduce("deepfake", tmp_path / "none", data=clinic, scale=0)
+    page = reproduce("deepfake", tmp_path / "out", scale=0.001, seed=1, changes=changes)
+    html = page.read_text()
+    for title in ("Table 1", "Table 2", "Fig. 1", "Fig. 2", "Fig. 3", "Fig. 4", "Fig. S1"):
+        assert title in html
+    assert (page.parent / "bulk" / "measurements.csv").is_file()
+    assert len((page.parent / "bulk" / "RECORDS").read_text().split()) == 150
+
+
+def test_unknown_study():
+    with pytest.raises(ConfigError, match="piacentino-z"):
+        reproduce("piacentino", "x")
+
+
+def test_window_figures_of_planted_signals():
+    from ecgveil.ecg import ECGSet
+
+    time = np.arange(2000) / 1000
+    beats = sum(np.exp(-(((time - at) / 0.01) ** 2)) for at in (0.4, 1.2))
+    one = beats[None, None].repeat(5, 0).astype(np.float32)
+    names = tuple("abcde")
+    plain = window_figures(ECGSet(one, 1000, ("I",), names))
+    assert plain["beats"] == 2
+    assert plain["two_or_three"] == 1
+    assert plain["height_spread"] == pytest.approx(0, abs=1e-6)
+    assert plain["diversity"] == pytest.approx(0, abs=1e-6)
+    rng = np.random.default_rng(0)
+    noisy = window_figures(ECGSet(one + 0.05 * rng.standard_normal(one.shape).astype(np.float32), 1000, ("I",), names))
+    assert noisy["noise"] > 2 * plain["noise"]
+    assert noisy["diversity"] == pytest.approx(1000 * 0.05 * 2**0.5, rel=0.05)
+    three = np.concatenate([one, 2 * one, one], axis=1)
+    limbs = window_figures(ECGSet(three, 1000, ("I", "II", "III"), names))
+    assert limbs["residual"] == pytest.approx(0, abs=1e-4)
+    assert limbs["same_time"] == 1
+    assert set(limbs) <= set(FIGURES)
