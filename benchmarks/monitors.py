@@ -26,7 +26,7 @@ from ecgveil.training.looks import Looks
 from ecgveil.windows import cut
 
 WITHIN = 200  # steps
-_BEAT = {"data.n_samples": 500, "model.width": 16, "model.critic_width": 8, "training.batch": 8, "model.crop_s": 1.5}
+_BEAT = {"data.n_samples": 1000, "model.width": 16, "model.critic_width": 8, "training.batch": 8, "model.crop_s": 1.5}
 _IMAGE = {"data.fs": 125.0, "data.n_samples": 225, "model.widths": [16, 32, 32], "training.batch": 16}
 _WAVE = {"data.n_samples": 2500, "data.fs": 250.0, "data.leads": ["I"], "model.width": 5, "model.critic_width": 1,
          "training.batch": 8, "training.critic_steps": 1}  # fmt: skip
@@ -94,7 +94,6 @@ PLANTS = {
     "zeroed critic": ("dead critic", zeroed),
     "frozen critic": ("dead critic", frozen),
     "rate x 100": ("divergence", faster(100)),
-    "rate x 30": ("divergence", faster(30)),
 }
 
 

@@ -66,7 +66,7 @@ def test_the_thyroid_study_is_written_whole(tables, tmp_path):
     facts = json.loads((page.parent / "study.json").read_text())
     for stamp in facts["sections"].values():
         assert "40 steps" in stamp
-        assert "(published: 100 epochs), scale 0.5" in stamp
+        assert "100 epochs), scale 0.5" in stamp
     table = pd.read_csv(page.parent / "tables" / "compared.csv")
     assert list(table["feature"])[:21] == [name for name in NAMES if name != "Class"]
     assert list(table["measure"]).count("ks") == 6 + 2
@@ -74,7 +74,8 @@ def test_the_thyroid_study_is_written_whole(tables, tmp_path):
     counted = pd.read_csv(page.parent / "tables" / "counts.csv")
     assert len(counted) == 15
     number = int(re.search(r"of (\d+)", counted.columns[2])[1])
-    assert number == 3165  # half of P1's 6330
+    assert number == 75  # as many as there are real ones; drawn were half of P1's 6330
+    assert "Against the training rows: 3165 synthetic" in html
     assert (counted.iloc[:, 2] <= number).all()
 
 
@@ -162,3 +163,24 @@ def test_images_are_compared_at_a_small_size():
     assert images._flat(pixels).shape == (3, 23 * 23)
     assert images._flat(pixels[:, :12, :12]).shape == (3, 144)
     assert images._flat(pixels)[0, 0] == pixels[0, :3, :3].mean()
+
+
+def test_what_the_monitors_said_is_told():
+    class Folder:
+        @staticmethod
+        def warnings():
+            said = {"step": 40, "kind": "collapse", "since": 20, "figure": 0.1, "text": "all samples are alike"}
+            return [{**said, "until": 60}, {**said, "until": None}]
+
+    class Told:
+        stamp = "planted"
+
+        class run:
+            folder = Folder
+
+        @staticmethod
+        def epoch(step):
+            return step / 10
+
+    table = images.warnings(Told).table
+    assert table.to_numpy().tolist() == [["4", "all samples are alike", "60"], ["4", "all samples are alike", "-"]]

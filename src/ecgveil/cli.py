@@ -371,8 +371,8 @@ def evaluate(
 
 @app.command()
 def reproduce(
-    out: Annotated[Path, typer.Option(help="Folder to make.", show_default=False)],
-    name: Annotated[str, typer.Argument(help="Study; 'ecgveil recipes' says what each is after.", show_default=False)],
+    name: Annotated[str | None, typer.Argument(help="Study; without one, all are listed.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder to make.", show_default=False)] = None,
     data: Annotated[
         list[Path] | None, typer.Option(help="Folder of records, again for more; default: the embedded clinic.")
     ] = None,
@@ -382,8 +382,16 @@ def reproduce(
 ) -> None:
     """Run a paper's study on given data: its figures and tables, beside what was published."""
     from ecgveil.recipe import parse_overrides
-    from ecgveil.studies import reproduce
+    from ecgveil.studies import STUDIES, reproduce
 
+    if name is None:
+        table = Table("study", "what it shows", "source", box=None)
+        for each, study in STUDIES.items():
+            table.add_row(each, study.summary, study.source)
+        out_console.print(table)
+        return
+    if out is None:
+        raise ConfigError(f"reproduce {name} makes a folder; name it with --out")
     with _progress() as tell:
         page = reproduce(
             name,

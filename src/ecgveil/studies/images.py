@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from scipy.spatial.distance import cdist
 
 from ecgveil.errors import ConfigError
@@ -29,14 +30,15 @@ SMALL = 32  # pixels of the side at which images are compared: finer detail is n
 def run(job: Job, folder: Path) -> list[Section]:
     """Train on a folder of images: what is made along training, and whether it is a copy of what was trained on."""
     recipe = job.recipe(job.name, training__snapshots=SNAPSHOTS)
-    trained = job.train(recipe, job.share(read(job, recipe)))
+    found: Any = read(job, recipe)  # in the place of ECGs
+    trained = job.train(recipe, job.share(found))
     made = trained.run.sample(job.number(COMPARED), seed=job.seed)
     return [
         evolution(trained, job.name),
         nearest(trained, made),
         copies(trained, made, job.seed),
-        piacentino.losses(trained),
-        piacentino.warnings(trained),
+        replace(piacentino.losses(trained), title="Losses"),
+        warnings(trained),
     ]
 
 
@@ -64,7 +66,7 @@ def evolution(trained: Trained, name: str) -> Section:
     """Images of the same noise along training, and real ones."""
     steps = trained.run.folder.snapshots()
     shown = sorted({steps[round(i)] for i in np.linspace(0, len(steps) - 1, 5)})
-    holdout = trained.parts.holdout
+    holdout = _parts(trained).holdout
     rows = np.random.default_rng([trained.run.folder.provenance["seed"], 87]).permutation(len(holdout))[:IMAGES]
     with mpl.rc_context(STYLE):
         fig = new_figure(9, 1.25 * (len(shown) + 1) + 0.3)
@@ -82,12 +84,12 @@ def evolution(trained: Trained, name: str) -> Section:
 def nearest(trained: Trained, made: ImageSet) -> Section:
     """A few synthetic images above the training image nearest to each."""
     n = min(PAIRS, len(made))
-    where, distance = _nearest(made.pixels[:n], trained.parts.train.pixels)
+    where, distance = _nearest(made.pixels[:n], _parts(trained).train.pixels)
     with mpl.rc_context(STYLE):
         fig = new_figure(9, 3.2)
         axes = fig.subplots(2, PAIRS)
         _line(axes[0], made.pixels[:n])
-        _line(axes[1], trained.parts.train.pixels[where])
+        _line(axes[1], _parts(trained).train.pixels[where])
         axes[0][0].set_title("SYNTHETIC", loc="left", color=SYNTHETIC_COLOUR)
         for ax, far in zip(axes[1], distance, strict=False):
             ax.set_title(f"real, {far:.0f} away", color=REAL_COLOUR, fontsize=7.5)
@@ -100,7 +102,7 @@ _DISTANCE = f"root mean square difference in grey levels, at {SMALL} x {SMALL} p
 
 def copies(trained: Trained, made: ImageSet, seed: int) -> Section:
     """Whether synthetic images lie nearer to what was trained on than to other real images, and than these do."""
-    train, holdout = trained.parts.train, trained.parts.holdout
+    train, holdout = _parts(trained).train, _parts(trained).holdout
     as_many = train.take(np.random.default_rng([seed, 88]).permutation(len(train))[: len(holdout)])
     of_made, of_real = _nearest(made.pixels, train.pixels)[1], _nearest(holdout.pixels, train.pixels)[1]
     to_train, to_other = _nearest(made.pixels, as_many.pixels)[1], _nearest(made.pixels, holdout.pixels)[1]
@@ -116,7 +118,7 @@ def copies(trained: Trained, made: ImageSet, seed: int) -> Section:
     with mpl.rc_context(STYLE):
         fig = new_figure(9, 2.4)
         ax = fig.subplots()
-        bins = np.linspace(0, max(float(of_made.max()), float(of_real.max()), 1.0), 40)
+        bins = np.linspace(0, max(float(of_made.max()), float(of_real.max()), 1.0), 40).tolist()
         for values, colour, label in (
             (of_real, REAL_COLOUR, "real, held out"),
             (of_made, SYNTHETIC_COLOUR, "SYNTHETIC"),
@@ -127,9 +129,26 @@ def copies(trained: Trained, made: ImageSet, seed: int) -> Section:
     table = pd.DataFrame(rows, columns=["", f"synthetic ({len(made)})", f"real, held out ({len(holdout)})"])
     text = (
         f"P1 makes such images for anonymity, and shows none of this. Distance: {_DISTANCE}. A copy that is shifted, "
-        "turned or recoloured is not found by it, so that a small share proves nothing; a large one is a warning."
+        "turned or recoloured is not found by it, so that a small share proves nothing; a large one is a warning. "
+        "Where synthetic images are all alike, a single real one decides the last share."
     )
     return Section("copies", "Is it anonymous? Near copies", text, trained.stamp, fig, table)
+
+
+def warnings(trained: Trained) -> Section:
+    """What the monitors said during training, and when it had passed."""
+    rows = [
+        (f"{trained.epoch(each['step']):.3g}", each["text"], "-" if each["until"] is None else str(each["until"]))
+        for each in trained.run.folder.warnings()
+    ]
+    table = pd.DataFrame(rows or [("-", "nothing", "-")], columns=["epoch", "warning", "until step"])
+    text = "Mode collapse, vanishing gradients, divergence."
+    return Section("warnings", "What the monitors said", text, trained.stamp, table=table)
+
+
+def _parts(trained: Trained) -> Any:
+    """`Parts`, of images in the place of ECGs."""
+    return trained.parts
 
 
 def _nearest(pixels: np.ndarray, of: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -157,7 +176,6 @@ def _median(values: np.ndarray) -> float:
 
 def _line(axes: np.ndarray, pixels: np.ndarray) -> None:
     """Images in a row; places without one stay empty."""
-    ax: Axes
     for ax in axes:
         ax.set_axis_off()
     for ax, image in zip(axes, pixels, strict=False):

@@ -122,9 +122,10 @@ class Job:
         plain = load_recipe(recipe.name).training
         length = f"{plain.epochs} epochs" if plain.epochs else f"{plain.steps} steps"
         counts = run.folder.provenance["counts"]["train"]
+        kind = "beats" if getattr(recipe.data, "cut", "") == "beats" else "windows"
         epochs = run.steps * recipe.training.batch * recipe.training.critic_steps / counts["windows"]
         return (
-            f"{recipe.name}, {self.source}: {counts['windows']} training windows of {counts['patients']} patients, "
+            f"{recipe.name}, {self.source}: {counts['windows']} training {kind} of {counts['patients']} patients, "
             f"{run.steps} steps = {epochs:.3g} epochs (recipe: {length}), scale {self.scale:g}, seed {self.seed}"
             f"{_changed(recipe)}"
         )

@@ -152,8 +152,8 @@ def counted(trained: Trained) -> Section:
 def warnings(trained: Trained) -> Section:
     """What the monitors said during training."""
     told = trained.run.folder.warnings()
-    rows = [(f"{trained.epoch(each['step']):.3g}", each["step"], each["warning"]) for each in told]
-    table = pd.DataFrame(rows or [("-", "-", "none")], columns=["epoch", "step", "warning"])
+    rows = [(f"{trained.epoch(each['step']):.3g}", each["text"], str(each["until"] or "the end")) for each in told]
+    table = pd.DataFrame(rows or [("-", "nothing", "-")], columns=["epoch", "warning", "held until step"])
     return Section("warnings", "4.3: what the monitors said", "Mode collapse, vanishing gradients, divergence.",
                    trained.stamp, table=table)  # fmt: skip
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -18,10 +19,11 @@ from ecgveil.models.draw import draw
 from ecgveil.paper import REAL_COLOUR, SYNTHETIC_COLOUR
 from ecgveil.recipe import Recipe
 from ecgveil.studies import piacentino
+from ecgveil.studies.images import warnings
 from ecgveil.studies.job import Job, Trained
 from ecgveil.studies.page import STYLE, Section, new_figure
 from ecgveil.table_encoder import TABLE_ARRANGEMENTS, TableEncoder, grey_levels
-from ecgveil.tables import TableSet
+from ecgveil.tables import TableSet, join_tables
 
 SNAPSHOTS = 100  # one an epoch
 DRAWN = 6330  # rows that P1 compares
@@ -35,7 +37,8 @@ ZONES = ("#eceff3", "#f3c68f", "#9fc3ea")  # NULL, binary, continuous
 def run(job: Job, folder: Path) -> list[Section]:
     """Train on the rows, and compare a table drawn with them: images, NULL area, distributions."""
     recipe = job.recipe(job.name, training__snapshots=SNAPSHOTS)
-    trained = job.train(recipe, job.share(read(job, recipe)))
+    table: Any = read(job, recipe)  # in the place of ECGs
+    trained = job.train(recipe, job.share(table))
     number = job.number(DRAWN)
     tensors = np.concatenate(list(trained.run.tensors(number, seed=job.seed)))
     made = trained.run.encoder.decode(tensors)
@@ -50,12 +53,11 @@ def run(job: Job, folder: Path) -> list[Section]:
         compared(trained, made),
         in_words(trained, tensors, made, along),
         replace(piacentino.losses(trained), title="Losses", text=_LOSSES),
-        replace(piacentino.warnings(trained), title="What the monitors said", text=_WARNINGS),
+        warnings(trained),
     ]
 
 
 _LOSSES = "P1: the generator overtakes the discriminator from the beginning, whose gradient diminishes."
-_WARNINGS = "Mode collapse, vanishing gradients, divergence. Made for images of ECGs; here they run on 7 x 7 cells."
 
 
 def read(job: Job, recipe: Recipe) -> TableSet:
@@ -106,7 +108,7 @@ def arrangements(trained: Trained) -> Section:
             ax.set_title(f"{name} (taken)" if name == encoder.arrange else name)
         handles = [Rectangle((0, 0), 1, 1, color=ZONES[i]) for i in (2, 1, 0)]
         labels = [f"continuous ({int((~binary).sum())})", f"binary ({int(binary.sum())})", "NULL"]
-        fig.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
+        fig.legend(handles, labels, loc="outside right center", frameon=False)
     return Section("arrangements", "Fig. 4, left: where the features lie", "P1's text describes the one it takes: "
                    "binary zone bottom left, NULL side at the right. P1's other schemes are in its picture alone, so "
                    "that these others are ours.", trained.stamp, fig)  # fmt: skip
@@ -121,7 +123,7 @@ def _zones(ax: Axes, zone: np.ndarray) -> None:
 
 def truth(trained: Trained) -> Section:
     """Fig. 4, right: a real row that was not trained on, as an image, its features named, and more of them."""
-    encoder, holdout = trained.run.encoder, trained.parts.holdout
+    encoder, holdout = trained.run.encoder, _parts(trained).holdout
     rng = np.random.default_rng([trained.run.folder.provenance["seed"], 84])
     rows = rng.permutation(len(holdout))[: 1 + IMAGES // 2]
     tensors, _ = encoder.encode(holdout.take(rows))
@@ -152,7 +154,7 @@ def _name_cells(ax: Axes, encoder: TableEncoder, levels: np.ndarray) -> None:
 def evolution(trained: Trained) -> Section:
     """Fig. 6: images of the same noise at the beginning, the middle and the end, and real ones."""
     steps = trained.run.folder.snapshots()
-    encoder, holdout = trained.run.encoder, trained.parts.holdout
+    encoder, holdout = trained.run.encoder, _parts(trained).holdout
     rows = np.random.default_rng([trained.run.folder.provenance["seed"], 85]).permutation(len(holdout))[:IMAGES]
     with mpl.rc_context(STYLE):
         fig = new_figure(9, 5.2)
@@ -212,37 +214,38 @@ def null_area(trained: Trained, along: pd.DataFrame) -> Section:
 
 def boxes(trained: Trained, made: TableSet, job: Job) -> Section:
     """Box plots of the continuous features, and their quartiles."""
-    train = _as_many(trained.parts.train, len(made), job.seed)
+    real, made = _as_many(trained, made, job.seed)
     kept = [i for i, binary in enumerate(trained.run.encoder.binary_) if not binary]
     rows = []
     with mpl.rc_context(STYLE):
         fig = new_figure(9, 3.2)
         for ax, i in zip(np.atleast_1d(fig.subplots(1, max(1, len(kept)))), kept, strict=False):
-            pair = [each.values[:, i][~np.isnan(each.values[:, i])] for each in (train, made)]
+            pair = [each.values[:, i][~np.isnan(each.values[:, i])] for each in (real, made)]
             drawn = ax.boxplot(pair, widths=0.6, patch_artist=True, flierprops={"ms": 1.5, "mew": 0.3})
             for box, colour in zip(drawn["boxes"], (REAL_COLOUR, SYNTHETIC_COLOUR), strict=True):
                 box.set(facecolor=colour, alpha=0.5)
             ax.set_xticks((1, 2), ("real", "SYNTH."))
-            ax.set_title(train.names[i])
+            ax.set_title(real.names[i])
             for kind, values in zip(("real", "synthetic"), pair, strict=True):
-                rows.append((train.names[i], kind, len(values), *_five(values)))
+                rows.append((real.names[i], kind, len(values), *_five(values)))
     table = pd.DataFrame(rows, columns=["feature", "rows", "n", "lowest", "Q1", "median", "Q3", "highest"])
     text = (
-        "P1: generated values lie inside the real range (by the decoding: it knows no level beyond 1 to 255); dispersion "
-        "a bit different, medians and quartiles not matching. Box: quartiles; whiskers: 1.5 times the box."
+        "P1: generated values lie inside the real range (here by the decoding: no level beyond 1 to 255); dispersion a "
+        "bit different, medians and quartiles not matching. Box: quartiles; whiskers: 1.5 times the box. "
+        "As many real rows, of all parts."
     )
     return Section("boxes", "Box plots of the continuous features", text, trained.stamp, fig, table)
 
 
 def counts(trained: Trained, made: TableSet, job: Job) -> Section:
     """Positives of the binary features in as many rows of each kind."""
-    train, encoder = _as_many(trained.parts.train, len(made), job.seed), trained.run.encoder
+    (real, made), encoder = _as_many(trained, made, job.seed), trained.run.encoder
     kept = [i for i, binary in enumerate(encoder.binary_) if binary]
     positive = [
         [int((each.values[:, i] > (encoder.low_[i] + encoder.high_[i]) / 2).sum()) for i in kept]
-        for each in (train, made)
+        for each in (real, made)
     ]
-    names, n = [train.names[i] for i in kept], (len(train), len(made))
+    names = [real.names[i] for i in kept]
     with mpl.rc_context(STYLE):
         fig = new_figure(9, 3.4)
         ax = fig.subplots()
@@ -254,14 +257,16 @@ def counts(trained: Trained, made: TableSet, job: Job) -> Section:
         ax.set_xticks(places, [name.replace("_", " ") for name in names], rotation=35, ha="right", fontsize=7)
         ax.set_ylabel("positives")
         ax.legend(frameon=False)
-    table = pd.DataFrame({"feature": names, f"real, of {n[0]}": positive[0], f"synthetic, of {n[1]}": positive[1]})
+    table = pd.DataFrame(
+        {"feature": names, f"real, of {len(real)}": positive[0], f"synthetic, of {len(made)}": positive[1]}
+    )
     text = "P1: for the same amount of samples, positives and negatives are similar in number in all features."
     return Section("counts", "Positives of the binary features", text, trained.stamp, fig, table)
 
 
 def compared(trained: Trained, made: TableSet) -> Section:
     """KS distance and difference of rate, beside what real rows reach, and what real rows lose as 8-bit images."""
-    train, holdout, encoder = trained.parts.train, trained.parts.holdout, trained.run.encoder
+    train, holdout, encoder = _parts(trained).train, _parts(trained).holdout, trained.run.encoder
     through = compare_tables(train, encoder.decode(encoder.encode(train)[0]), holdout)
     rows = [
         (figure.name, figure.measure, figure.value, figure.floor, eight.value)
@@ -286,14 +291,14 @@ def compared(trained: Trained, made: TableSet) -> Section:
 
 def in_words(trained: Trained, tensors: np.ndarray, made: TableSet, along: pd.DataFrame) -> Section:
     """What P1 says, beside what was found."""
-    encoder, train = trained.run.encoder, trained.parts.train
+    encoder, train = trained.run.encoder, _parts(trained).train
     at = along.iloc[[0, (len(along) - 1) // 2, len(along) - 1]]
 
     def told(column: str) -> str:
         return ", ".join(f"{share:.1%} at {epoch:.3g}" for share, epoch in zip(at[column], at["epoch"], strict=True))
 
     rows, cells, _ = _cells(encoder, tensors)
-    figures = compare_tables(train, made, trained.parts.holdout)
+    figures = compare_tables(train, made, _parts(trained).holdout)
     inside = [
         bool((np.nanmin(train.values[:, i]) <= low) and (high <= np.nanmax(train.values[:, i])))
         for i, (low, high) in enumerate(
@@ -324,9 +329,16 @@ def _against(figures: list[FeatureFigure], measure: str) -> str:
     return f"{value:.3f} (real against real: {floor:.3f})"
 
 
-def _as_many(table: TableSet, n: int, seed: int) -> TableSet:
-    """`n` rows drawn at random, or all there are."""
-    return table.take(np.random.default_rng([seed, 86]).permutation(len(table))[:n])
+def _parts(trained: Trained) -> Any:
+    """`Parts`, of tables in the place of ECGs."""
+    return trained.parts
+
+
+def _as_many(trained: Trained, made: TableSet, seed: int) -> tuple[TableSet, TableSet]:
+    """As many real rows, of all parts as in P1, as synthetic ones; drawn at random."""
+    real = join_tables(_parts(trained))
+    n = min(len(real), len(made))
+    return real.take(np.random.default_rng([seed, 86]).permutation(len(real))[:n]), made.take(range(n))
 
 
 def _five(values: np.ndarray) -> list[str]:
