@@ -163,24 +163,3 @@ def test_images_are_compared_at_a_small_size():
     assert images._flat(pixels).shape == (3, 23 * 23)
     assert images._flat(pixels[:, :12, :12]).shape == (3, 144)
     assert images._flat(pixels)[0, 0] == pixels[0, :3, :3].mean()
-
-
-def test_what_the_monitors_said_is_told():
-    class Folder:
-        @staticmethod
-        def warnings():
-            said = {"step": 40, "kind": "collapse", "since": 20, "figure": 0.1, "text": "all samples are alike"}
-            return [{**said, "until": 60}, {**said, "until": None}]
-
-    class Told:
-        stamp = "planted"
-
-        class run:
-            folder = Folder
-
-        @staticmethod
-        def epoch(step):
-            return step / 10
-
-    table = images.warnings(Told).table
-    assert table.to_numpy().tolist() == [["4", "all samples are alike", "60"], ["4", "all samples are alike", "-"]]

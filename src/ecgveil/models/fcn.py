@@ -4,9 +4,10 @@ P1 writes of "linear activation functions", and of binary cells that become cont
 Taken by the letter, the critic is linear and can tell two distributions by their means alone, so that nothing else is
 learned: `activation = "linear"` shows it. We read it as linear (fully connected) layers, with the leaky rectifier usual
 in such networks between them, and a linear end of the generator that is cut at black and white, as an image's grey
-range is: `end = "clip"`. NULL lies at the very edge of that range. Whatever falls beyond it is exactly 0, and once it is
-so for every noise vector no gradient calls it back, which is how a NULL area becomes and stays all 0. A tanh, which only
-nears its ends, comes and goes around 0 instead (`end = "tanh"`).
+range is: `end = "clip"`. NULL lies at the very edge of that range. Whatever falls beyond it is exactly 0, and once it
+is so for every noise vector no gradient of its own calls it back: so a NULL area becomes all 0 and stays it. A tanh,
+which only nears its ends, comes and goes around 0 instead (`end = "tanh"`). The price of the clip: a feature whose
+values lie at the same edge (TSH), or a rare yes (goitre), can be lost in the same way.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ def run(job: Job, folder: Path) -> list[Section]:
         nearest(trained, made),
         copies(trained, made, job.seed),
         replace(piacentino.losses(trained), title="Losses"),
-        warnings(trained),
+        replace(piacentino.warnings(trained), title="What the monitors said"),
     ]
 
 
@@ -133,17 +133,6 @@ def copies(trained: Trained, made: ImageSet, seed: int) -> Section:
         "Where synthetic images are all alike, a single real one decides the last share."
     )
     return Section("copies", "Is it anonymous? Near copies", text, trained.stamp, fig, table)
-
-
-def warnings(trained: Trained) -> Section:
-    """What the monitors said during training, and when it had passed."""
-    rows = [
-        (f"{trained.epoch(each['step']):.3g}", each["text"], "-" if each["until"] is None else str(each["until"]))
-        for each in trained.run.folder.warnings()
-    ]
-    table = pd.DataFrame(rows or [("-", "nothing", "-")], columns=["epoch", "warning", "until step"])
-    text = "Mode collapse, vanishing gradients, divergence."
-    return Section("warnings", "What the monitors said", text, trained.stamp, table=table)
 
 
 def _parts(trained: Trained) -> Any:

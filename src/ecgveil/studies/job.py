@@ -25,6 +25,7 @@ Tell = Callable[[str, int, int, dict[str, Any]], None]
 
 CLINIC = 200  # patients of the embedded one
 LEAST_PATIENTS = 20  # that a scale leaves
+_SAMPLES = {"ecg": "windows", "table": "rows", "images": "images"}
 UNTOLD = ("epochs", "steps", "pictures", "snapshots", "checkpoint_seconds")  # length is told apart, the rest is nothing
 
 
@@ -122,10 +123,12 @@ class Job:
         plain = load_recipe(recipe.name).training
         length = f"{plain.epochs} epochs" if plain.epochs else f"{plain.steps} steps"
         counts = run.folder.provenance["counts"]["train"]
-        kind = "beats" if getattr(recipe.data, "cut", "") == "beats" else "windows"
+        kind, whose = _SAMPLES[recipe.data.kind], " of {patients} patients" if recipe.data.kind == "ecg" else ""
+        if getattr(recipe.data, "cut", "") == "beats":
+            kind = "beats"
         epochs = run.steps * recipe.training.batch * recipe.training.critic_steps / counts["windows"]
         return (
-            f"{recipe.name}, {self.source}: {counts['windows']} training {kind} of {counts['patients']} patients, "
+            f"{recipe.name}, {self.source}: {counts['windows']} training {kind}{whose.format(**counts)}, "
             f"{run.steps} steps = {epochs:.3g} epochs (recipe: {length}), scale {self.scale:g}, seed {self.seed}"
             f"{_changed(recipe)}"
         )

@@ -89,7 +89,7 @@ def write_page(folder: Path, name: str, summary: str, source: str, sections: lis
     )
     write_atomic(folder / "index.html", html)
     facts = {
-        "notice": "synthetic ECGs beside real ones; not for clinical use",
+        "notice": "synthetic data beside real; not for clinical use",
         "study": name,
         "source": source,
         "data": job.source,

@@ -19,7 +19,6 @@ from ecgveil.models.draw import draw
 from ecgveil.paper import REAL_COLOUR, SYNTHETIC_COLOUR
 from ecgveil.recipe import Recipe
 from ecgveil.studies import piacentino
-from ecgveil.studies.images import warnings
 from ecgveil.studies.job import Job, Trained
 from ecgveil.studies.page import STYLE, Section, new_figure
 from ecgveil.table_encoder import TABLE_ARRANGEMENTS, TableEncoder, grey_levels
@@ -53,7 +52,7 @@ def run(job: Job, folder: Path) -> list[Section]:
         compared(trained, made),
         in_words(trained, tensors, made, along),
         replace(piacentino.losses(trained), title="Losses", text=_LOSSES),
-        warnings(trained),
+        replace(piacentino.warnings(trained), title="What the monitors said"),
     ]
 
 
@@ -283,7 +282,7 @@ def compared(trained: Trained, made: TableSet) -> Section:
     text = (
         f"Against the training rows: {len(made)} synthetic rows, and {len(holdout)} real rows of other people. ks: "
         "Kolmogorov-Smirnov distance; rate: difference of the share of positives; 0 is alike. The last column is the "
-        "training rows themselves as images and back: what no generator of such images can better."
+        "training rows themselves as images and back: what 8 bits alone cost, most where many values share a level."
     )
     return Section("compared", "Feature by feature, against real rows", text, trained.stamp,
                    table=pd.DataFrame(rows, columns=columns))  # fmt: skip
