@@ -54,8 +54,8 @@ def run(job: Job, folder: Path) -> list[Section]:
     bulk, number = folder / "bulk", job.number(BULK)
     bulk.mkdir()
     write_samples(chosen, bulk, number, seed=job.seed, batch_size=64, progress=_part(job, "bulk"))
-    measure_folder(bulk, bulk / "measurements.csv", progress=_part(job, "measuring"))
-    found = pd.read_csv(bulk / "measurements.csv")
+    measure_folder(bulk, folder / "bulk.csv", progress=_part(job, "measuring"))
+    found = pd.read_csv(folder / "bulk.csv")
     of_real = _measured(real, job)
     stamps = "; ".join(each.stamp for each in trained.values())
     return [
