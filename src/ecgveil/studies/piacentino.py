@@ -14,6 +14,7 @@ from ecgveil.ecg import ECGSet, concat
 from ecgveil.evaluation.features import draw_rows
 from ecgveil.models.draw import draw
 from ecgveil.paper import REAL_COLOUR, SYNTHETIC_COLOUR
+from ecgveil.standardize import STANDARDIZERS
 from ecgveil.studies.job import Job, Trained
 from ecgveil.studies.page import STYLE, Section, new_figure
 from ecgveil.studies.window_figures import FIGURES, window_figures
@@ -114,27 +115,27 @@ def losses(trained: Trained) -> Section:
 
 
 def standardized(trained: Trained) -> Section:
-    """4.1 and Fig. 9: the values of the training windows, and what standardising cuts of them."""
+    """4.1 and Fig. 9: the values of the training windows, and both ways to make grey levels of them, side by side."""
     train, encoder = trained.parts.train, trained.run.encoder
-    rows = _rows(train, 500, trained)
-    values = train.signal[rows].ravel()
-    cut = getattr(encoder.standardize, "saturated_", {})
+    values = train.signal[_rows(train, 500, trained)].ravel()
+    both = {name: STANDARDIZERS[name]().fit(train.signal) for name in ("min-max", "adapted-range")}
+    both[encoder.names[0]] = encoder.standardize  # with the recipe's own settings
+    window = trained.parts.holdout.take(_rows(trained.parts.holdout, 1, trained))
     with mpl.rc_context(STYLE):
-        fig = new_figure(9, 2.4)
-        ax = fig.subplots()
-        ax.hist(np.clip(values, -3, 3), 120, color=REAL_COLOUR)
-        ax.set(xlabel=f"{train.units} (beyond 3 in the last bin)", ylabel="values", yscale="log")
-    table = pd.DataFrame(
-        [
-            ("standardizer", encoder.names[0], "adapted range" if encoder.names[0] == "adapted-range" else "eq. 2"),
-            ("one grey level", f"{1000 * encoder.step_mv:.1f} thousandths of {train.units}", "2.5 mV / 255 = 9.8 uV"),
-            ("values cut", f"{cut.get('values', 0):.2%}", ""),
-            ("windows with a value cut", f"{cut.get('windows', 0):.1%}", "4 %"),
-        ],
-        columns=["", "ours", "P1"],
-    )
-    text = "How fine the grey levels are, and what lies beyond them."
-    return Section("standardized", "4.1 and Fig. 9: standardisation", text, trained.stamp, fig, table)
+        fig = new_figure(9, 2.6)
+        axes = fig.subplots(1, 3, width_ratios=[2, 1, 1])
+        axes[0].hist(np.clip(values, -3, 3), 120, color=REAL_COLOUR)
+        axes[0].set(xlabel=f"{train.units} (beyond 3 in the last bin)", ylabel="values", yscale="log")
+        for ax, (name, each) in zip(axes[1:], both.items(), strict=True):
+            _image(ax, encoder.arrange.forward(each.forward(window.signal)[0])[0])
+            ax.set_title(f"real, {name}")
+    columns = {"": ["one grey level, thousandths of the unit", "values cut", "windows with a value cut"]}
+    for name, each in both.items():
+        cut = each.saturated_
+        columns[name] = [f"{1000 * each.step_mv:.1f}", f"{cut['values']:.2%}", f"{cut['windows']:.1%}"]
+    columns["P1, adapted range"] = ["9.8", "", "4 %"]
+    text = "How fine the grey levels are and what lies beyond them; the same window both ways."
+    return Section("standardized", "4.1 and Fig. 9: standardisation", text, trained.stamp, fig, pd.DataFrame(columns))
 
 
 def counted(trained: Trained) -> Section:
