@@ -53,8 +53,8 @@ def run(job: Job, folder: Path) -> list[Section]:
     chosen, stamp = trained[name].at(step), f"{trained[name].stamp}; checkpoint at step {step}"
     bulk, number = folder / "bulk", job.number(BULK)
     bulk.mkdir()
-    write_samples(chosen, bulk, number, seed=job.seed, batch_size=64, progress=_part(job, "bulk"))
-    measure_folder(bulk, folder / "bulk.csv", progress=_part(job, "measuring"))
+    write_samples(chosen, bulk, number, seed=job.seed, batch_size=64, progress=job.progress("bulk"))
+    measure_folder(bulk, folder / "bulk.csv", progress=job.progress("measuring"))
     found = pd.read_csv(folder / "bulk.csv")
     of_real = _measured(real, job)
     stamps = "; ".join(each.stamp for each in trained.values())
@@ -221,7 +221,3 @@ def _measured(ecgs: ECGSet, job: Job) -> pd.DataFrame:
         parts.append(measure(ecgs.take(range(start, min(start + 64, len(ecgs))))))
         job.tell("measuring", min(start + 64, len(ecgs)), len(ecgs), {})
     return pd.concat(parts, ignore_index=True)
-
-
-def _part(job: Job, stage: str):
-    return lambda done, total: job.tell(stage, done, total, {})

@@ -57,7 +57,7 @@ def read(job: Job, recipe: Recipe) -> ImageSet:
             f"study {job.name} needs images, and none come with ecgveil: pass --data with a folder of them "
             f"({', '.join(SUFFIXES)}), those of one person in a folder of their own"
         )
-    images, _ = read_others(job.data, recipe, lambda done, n: job.tell("reading", done, n, {}))
+    images, _ = read_others(job.data, recipe, job.progress("reading"))
     assert isinstance(images, ImageSet)
     return images
 
@@ -66,7 +66,7 @@ def evolution(trained: Trained, name: str) -> Section:
     """Images of the same noise along training, and real ones."""
     steps = trained.run.folder.snapshots()
     shown = sorted({steps[round(i)] for i in np.linspace(0, len(steps) - 1, 5)})
-    holdout = _parts(trained).holdout
+    holdout = trained.parts.holdout
     rows = np.random.default_rng([trained.run.folder.provenance["seed"], 87]).permutation(len(holdout))[:IMAGES]
     with mpl.rc_context(STYLE):
         fig = new_figure(9, 1.25 * (len(shown) + 1) + 0.3)
@@ -84,12 +84,12 @@ def evolution(trained: Trained, name: str) -> Section:
 def nearest(trained: Trained, made: ImageSet) -> Section:
     """A few synthetic images above the training image nearest to each."""
     n = min(PAIRS, len(made))
-    where, distance = _nearest(made.pixels[:n], _parts(trained).train.pixels)
+    where, distance = _nearest(made.pixels[:n], trained.parts.train.pixels)
     with mpl.rc_context(STYLE):
         fig = new_figure(9, 3.2)
         axes = fig.subplots(2, PAIRS)
         _line(axes[0], made.pixels[:n])
-        _line(axes[1], _parts(trained).train.pixels[where])
+        _line(axes[1], trained.parts.train.pixels[where])
         axes[0][0].set_title("SYNTHETIC", loc="left", color=SYNTHETIC_COLOUR)
         for ax, far in zip(axes[1], distance, strict=False):
             ax.set_title(f"real, {far:.0f} away", color=REAL_COLOUR, fontsize=7.5)
@@ -102,7 +102,7 @@ _DISTANCE = f"root mean square difference in grey levels, at {SMALL} x {SMALL} p
 
 def copies(trained: Trained, made: ImageSet, seed: int) -> Section:
     """Whether synthetic images lie nearer to what was trained on than to other real images, and than these do."""
-    train, holdout = _parts(trained).train, _parts(trained).holdout
+    train, holdout = trained.parts.train, trained.parts.holdout
     as_many = train.take(np.random.default_rng([seed, 88]).permutation(len(train))[: len(holdout)])
     of_made, of_real = _nearest(made.pixels, train.pixels)[1], _nearest(holdout.pixels, train.pixels)[1]
     to_train, to_other = _nearest(made.pixels, as_many.pixels)[1], _nearest(made.pixels, holdout.pixels)[1]
@@ -133,11 +133,6 @@ def copies(trained: Trained, made: ImageSet, seed: int) -> Section:
         "Where synthetic images are all alike, a single real one decides the last share."
     )
     return Section("copies", "Is it anonymous? Near copies", text, trained.stamp, fig, table)
-
-
-def _parts(trained: Trained) -> Any:
-    """`Parts`, of images in the place of ECGs."""
-    return trained.parts
 
 
 def _nearest(pixels: np.ndarray, of: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -11,15 +11,14 @@ from typing import Any
 import numpy as np
 
 from ecgveil.ecg import ECGSet
-from ecgveil.errors import Stopped
-from ecgveil.evaluation.choice import judge_by
 from ecgveil.files import make_folder
 from ecgveil.intake import take_in
+from ecgveil.kinds import DataSet
+from ecgveil.pipeline import Listener, trained
 from ecgveil.recipe import Recipe, load_recipe
 from ecgveil.sampling import Run, load
 from ecgveil.simulate import write_clinic
-from ecgveil.split import Parts, split
-from ecgveil.training.fit import fit
+from ecgveil.split import split
 
 Tell = Callable[[str, int, int, dict[str, Any]], None]
 
@@ -61,6 +60,10 @@ class Job:
                 overrides[f"training.{key}"] = max(1, round(length * self.scale))
         return load_recipe(name, {**overrides, **self.changes})
 
+    def progress(self, stage: str) -> Callable[[int, int], None]:
+        """What takes (done, total) of a stage."""
+        return Listener(self.tell).progress(stage)
+
     def number(self, published: int, least: int = 20) -> int:
         """How many to draw where a paper drew `published`."""
         return max(min(least, published), round(published * self.scale))
@@ -83,9 +86,7 @@ class Job:
 
     def read(self, recipe: Recipe) -> ECGSet:
         """The records as the recipe needs them."""
-        return take_in(
-            self.folders, recipe, resample=True, progress=lambda done, n: self.tell("reading", done, n, {})
-        ).ecgs
+        return take_in(self.folders, recipe, resample=True, progress=self.progress("reading")).ecgs
 
     def share(self, ecgs: ECGSet) -> ECGSet:
         """Those of as many patients as the scale leaves, drawn at random."""
@@ -94,29 +95,10 @@ class Job:
         drawn = np.random.default_rng([self.seed, 80]).permutation(patients)[:kept]
         return ecgs.take(np.flatnonzero(np.isin(ecgs.patient_id, drawn)))
 
-    def train(self, recipe: Recipe, ecgs: ECGSet, label: str = "") -> Trained:
+    def train(self, recipe: Recipe, ecgs: DataSet, label: str = "") -> Trained:
         """Train `recipe` to its end in a run folder of its own, or go on with it."""
-        total = 0
-
-        def started(step: int, steps: int) -> None:
-            nonlocal total
-            total = steps
-            self.tell("training", step, steps, {})
-
         make_folder(self.runs)
-        folder = fit(
-            ecgs,
-            recipe,
-            self.runs / (label or recipe.name),
-            seed=self.seed,
-            resume=True,
-            judge=judge_by(recipe.training.choose_by, self.seed),
-            on_start=started,
-            on_log=lambda row: self.tell("training", row["step"], total, row),
-        )
-        run = load(folder.path)
-        if run.step < run.steps:
-            raise Stopped(f"stopped at step {run.step} of {run.steps}; run the same command again to go on")
+        run = trained(ecgs, recipe, self.runs / (label or recipe.name), self.seed, Listener(self.tell))
         return Trained(run, split(ecgs, seed=self.seed), self._stamp(recipe, run))
 
     def _stamp(self, recipe: Recipe, run: Run) -> str:
@@ -155,10 +137,10 @@ def _short(value: object) -> str:
 
 @dataclass(frozen=True)
 class Trained:
-    """A finished run, the parts of its data, and what every figure made of it is stamped with."""
+    """A finished run, the parts of its data, of whatever kind, and what every figure made of it is stamped with."""
 
     run: Run
-    parts: Parts
+    parts: Any  # train, validation, holdout
     stamp: str
 
     def at(self, step: int) -> Run:

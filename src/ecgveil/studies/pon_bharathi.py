@@ -61,7 +61,7 @@ def run(job: Job, folder: Path) -> list[Section]:
         checkpoints,
         seed=job.seed,
         most=job.number(SAMPLES),
-        progress=lambda done, total: job.tell("measures", done, total, {}),
+        progress=job.progress("measures"),
     )
     (folder / "tables").mkdir(exist_ok=True)
     write_atomic(folder / "tables" / "along.csv", table.to_csv())

@@ -122,7 +122,7 @@ def _zones(ax: Axes, zone: np.ndarray) -> None:
 
 def truth(trained: Trained) -> Section:
     """Fig. 4, right: a real row that was not trained on, as an image, its features named, and more of them."""
-    encoder, holdout = trained.run.encoder, _parts(trained).holdout
+    encoder, holdout = trained.run.encoder, trained.parts.holdout
     rng = np.random.default_rng([trained.run.folder.provenance["seed"], 84])
     rows = rng.permutation(len(holdout))[: 1 + IMAGES // 2]
     tensors, _ = encoder.encode(holdout.take(rows))
@@ -153,7 +153,7 @@ def _name_cells(ax: Axes, encoder: TableEncoder, levels: np.ndarray) -> None:
 def evolution(trained: Trained) -> Section:
     """Fig. 6: images of the same noise at the beginning, the middle and the end, and real ones."""
     steps = trained.run.folder.snapshots()
-    encoder, holdout = trained.run.encoder, _parts(trained).holdout
+    encoder, holdout = trained.run.encoder, trained.parts.holdout
     rows = np.random.default_rng([trained.run.folder.provenance["seed"], 85]).permutation(len(holdout))[:IMAGES]
     with mpl.rc_context(STYLE):
         fig = new_figure(9, 5.2)
@@ -265,7 +265,7 @@ def counts(trained: Trained, made: TableSet, job: Job) -> Section:
 
 def compared(trained: Trained, made: TableSet) -> Section:
     """KS distance and difference of rate, beside what real rows reach, and what real rows lose as 8-bit images."""
-    train, holdout, encoder = _parts(trained).train, _parts(trained).holdout, trained.run.encoder
+    train, holdout, encoder = trained.parts.train, trained.parts.holdout, trained.run.encoder
     through = compare_tables(train, encoder.decode(encoder.encode(train)[0]), holdout)
     rows = [
         (figure.name, figure.measure, figure.value, figure.floor, eight.value)
@@ -290,14 +290,14 @@ def compared(trained: Trained, made: TableSet) -> Section:
 
 def in_words(trained: Trained, tensors: np.ndarray, made: TableSet, along: pd.DataFrame) -> Section:
     """What P1 says, beside what was found."""
-    encoder, train = trained.run.encoder, _parts(trained).train
+    encoder, train = trained.run.encoder, trained.parts.train
     at = along.iloc[[0, (len(along) - 1) // 2, len(along) - 1]]
 
     def told(column: str) -> str:
         return ", ".join(f"{share:.1%} at {epoch:.3g}" for share, epoch in zip(at[column], at["epoch"], strict=True))
 
     rows, cells, _ = _cells(encoder, tensors)
-    figures = compare_tables(train, made, _parts(trained).holdout)
+    figures = compare_tables(train, made, trained.parts.holdout)
     inside = [
         bool((np.nanmin(train.values[:, i]) <= low) and (high <= np.nanmax(train.values[:, i])))
         for i, (low, high) in enumerate(
@@ -328,14 +328,9 @@ def _against(figures: list[FeatureFigure], measure: str) -> str:
     return f"{value:.3f} (real against real: {floor:.3f})"
 
 
-def _parts(trained: Trained) -> Any:
-    """`Parts`, of tables in the place of ECGs."""
-    return trained.parts
-
-
 def _as_many(trained: Trained, made: TableSet, seed: int) -> tuple[TableSet, TableSet]:
     """As many real rows, of all parts as in P1, as synthetic ones; drawn at random."""
-    real = join_tables(_parts(trained))
+    real = join_tables(trained.parts)
     n = min(len(real), len(made))
     return real.take(np.random.default_rng([seed, 86]).permutation(len(real))[:n]), made.take(range(n))
 
