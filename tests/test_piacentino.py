@@ -109,16 +109,30 @@ def test_the_class_reaches_the_generator_and_the_class_head():
     torch.nn.functional.cross_entropy(classes, torch.arange(3)).backward()
     assert critic.classes.weight.grad.abs().sum() > 0
     assert generator.net[0].weight.grad[:, SMALL.latent :].abs().sum() > 0
-    assert all(critic.net[number].weight.grad.abs().sum() > 0 for number in (0, 2, 4))  # shared with the scores
+    shared = [layer for layer in critic.net if isinstance(layer, torch.nn.Conv2d)]  # with the scores
+    assert len(shared) == 3
+    assert all(layer.weight.grad.abs().sum() > 0 for layer in shared)
 
 
-def test_without_classes_it_is_as_before():
-    """Names and sizes of weights, by which runs of earlier versions are resumed."""
+def test_without_classes_there_is_nothing_of_them():
     context = Context((1, 45, 45), 1000.0)
-    sizes = {name: tuple(each.shape) for name, each in Critic(CnnSettings(), context).state_dict().items()}
-    assert sizes["net.7.weight"] == (1, 256 * 36)
-    assert len(sizes) == 8
+    assert Critic(CnnSettings(), context).classes is None
     assert Generator(CnnSettings(), context).state_dict()["net.0.weight"].shape == (256 * 36, 100)
+
+
+@pytest.mark.parametrize(("norm", "together"), [("none", False), ("batch", True)])
+def test_batch_norm_judges_a_batch_as_a_whole_and_keeps_no_statistics(norm, together):
+    critic = Critic(CnnSettings(widths=(4, 8, 16), critic_norm=norm), Context((1, 45, 45), 1000.0)).eval()
+    rng = torch.Generator().manual_seed(0)
+    x = torch.randn(6, 1, 45, 45, generator=rng)
+    assert torch.allclose(critic(x, rng)[:3], critic(x[:3], rng), atol=1e-6) is not together
+    assert not list(critic.buffers())
+
+
+def test_a_gradient_penalty_and_batch_norm_in_the_critic_do_not_go_together():
+    with pytest.raises(ConfigError, match="model.critic_norm = 'batch' makes it depend on the others; set it to"):
+        load_recipe("piacentino-z", {"training.objective": "wgan-gp"})
+    load_recipe("piacentino-z", {"training.objective": "wgan-gp", "model.critic_norm": "none"})
 
 
 @pytest.mark.parametrize("shape", [(1, 90, 45), (1, 44, 132), (2, 16, 21)])

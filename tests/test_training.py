@@ -70,6 +70,19 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(whole, tmp
     assert not same(weights(run), weights(fit(ecgs, recipe, tmp_path / "other", seed=3).path))
 
 
+@pytest.mark.parametrize("name", ["quick", "piacentino-z", "wgan-gp"])
+def test_in_bfloat16_training_goes_about_the_same_way(name, clinic, tmp_path):
+    """Weights and penalties stay in float32; without that the losses would be apart by far more."""
+    losses = {}
+    for precision in ("float32", "bfloat16"):
+        recipe = tiny(name, training__steps=3, training__precision=precision)
+        run = fit(shaped(clinic, recipe), recipe, tmp_path / precision, seed=1)
+        losses[precision] = [[row["critic_loss"], row["generator_loss"]] for row in run.metrics()]
+        assert torch.bfloat16 not in {value.dtype for value in weights(run.path).values()}
+    assert losses["float32"] != losses["bfloat16"]
+    np.testing.assert_allclose(losses["bfloat16"], losses["float32"], rtol=0.05, atol=0.05)
+
+
 @pytest.mark.parametrize("name", recipe_names())
 def test_a_stopped_run_resumed_equals_one_never_stopped(name, clinic, tmp_path):
     recipe = tiny(name, training__steps=4, training__checkpoint_seconds=1e-6)

@@ -111,6 +111,9 @@ class TrainingSettings(Settings):
     patience: int = Field(
         0, ge=0, le=100, description="candidates in a row no better than the best, then stop; 0: never"
     )
+    precision: Literal["float32", "bfloat16"] = Field(
+        "float32", description="of the networks; bfloat16, weights still in float32, is faster where processors have it"
+    )
     checkpoint_seconds: float = Field(30.0, gt=0, description="time between checkpoints; changes no number, s")
 
     @model_validator(mode="after")
@@ -142,6 +145,16 @@ class Recipe(Settings):
         except ValidationError as error:
             raise ValueError(_problems(error, {"model": model}, group="model.")) from error
         return {"architecture": architecture, **settings.model_dump(mode="json")}
+
+    @model_validator(mode="after")
+    def _penalty(self) -> Recipe:
+        objective = self.training.objective
+        if OBJECTIVES[objective].penalised and getattr(self.model_settings(), "critic_norm", "none") == "batch":
+            raise ValueError(
+                f"objective {objective} penalises the gradient of each window, and model.critic_norm = 'batch' "
+                "makes it depend on the others; set it to 'none'"
+            )
+        return self
 
     @model_validator(mode="after")
     def _names(self) -> Recipe:

@@ -57,15 +57,20 @@ def critic_scores(folder: RunFolder, train: ECGSet, holdout: ECGSet, *, seed: in
 def class_logits(folder: RunFolder, ecgs: ECGSet, *, seed: int = 0) -> np.ndarray:
     """What the class head of the run's critic gives each ECG, (n, n_conditions); the largest is the class it calls.
 
+    ECGs are judged in batches drawn at random.
+
     Raises
     ------
     RunError
         The state is missing or damaged.
     """
     critic: Any = _critic(folder, seed)
-    windows = torch.from_numpy(folder.encoder.encode(ecgs)[0])
-    rng = torch.Generator().manual_seed(seed)
-    return torch.cat([critic.classified(part, rng)[1] for part in windows.split(_BATCH)]).numpy()
+    windows, _ = folder.encoder.encode(ecgs)
+    rng, order = torch.Generator().manual_seed(seed), np.random.default_rng([seed, 51]).permutation(len(windows))
+    logits = np.empty((len(windows), folder.context.n_conditions), np.float32)
+    for rows in np.array_split(order, max(1, len(windows) // _BATCH)):  # at random: it may judge a batch as a whole
+        logits[rows] = critic.classified(torch.from_numpy(windows[rows]), rng)[1].numpy()
+    return logits
 
 
 def _critic(folder: RunFolder, seed: int) -> nn.Module:

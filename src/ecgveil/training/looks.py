@@ -214,7 +214,7 @@ def _classes(windows: Windows) -> Tensor:
 
 
 def _of_a_class(windows: Windows, rng: np.random.Generator) -> Windows:
-    """Windows that are of one class, drawn."""
+    """Windows that are of one class, drawn, in random order: a critic may judge a batch as a whole."""
     assert windows.conditions is not None
     rows = np.flatnonzero(windows.conditions.sum(axis=1) == 1)
-    return windows.take(np.sort(rng.permutation(rows)[:_CLASSIFIED]))
+    return windows.take(rng.permutation(rows)[:_CLASSIFIED])

@@ -6,6 +6,7 @@ Every random draw of step s comes from a stream of (seed, s), and the windows of
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from typing import Any
@@ -25,6 +26,9 @@ from ecgveil.training.looks import Windows
 from ecgveil.training.monitors import Watch
 from ecgveil.training.objectives import OBJECTIVES, Pair
 from ecgveil.training.run import RunFolder
+
+logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it tells of every precision it is given
+_PRECISION: dict[str, Any] = {"float32": "32-true", "bfloat16": "bf16-mixed"}  # as Fabric calls them
 
 
 class Players:
@@ -100,7 +104,7 @@ def train(
     """
     t = recipe.training
     total = recipe.n_steps(len(windows))
-    fabric = Fabric(devices=1)
+    fabric = Fabric(devices=1, precision=_PRECISION[t.precision])
     for module in (players.generator, players.critic, players.average):
         module.to(fabric.device)
     data = Windows(torch.from_numpy(windows), conditions)
@@ -155,7 +159,8 @@ def _step(
     _set_rate(players.optimizers, t.learning_rate, t.decay, step / total)
 
     def fake(rows: np.ndarray) -> Tensor:
-        return generator(stack([generator.draw(draws, data.condition(row)) for row in rows], fabric.device))
+        noise = stack([generator.draw(draws, data.condition(row)) for row in rows], fabric.device)
+        return generator(noise).float()
 
     def seen(x: Tensor) -> Tensor:
         return _augment(x, t.augment_gain, t.augment_noise, rng)
@@ -165,12 +170,14 @@ def _step(
         rows = _batch_rows(seed, number, t.batch, len(data.tensor))
         real = data.tensor[rows].to(fabric.device)
         told = data.told(rows, fabric.device)
-        with torch.no_grad():
-            made = fake(rows)
-        loss_critic = objective.critic_loss(critic, Pair(seen(real), seen(made), told), rng, t, number)
+        with fabric.autocast():  # anew for each update: it keeps weights as they were cast first
+            with torch.no_grad():
+                made = fake(rows)
+            loss_critic = objective.critic_loss(critic, Pair(seen(real), seen(made), told), rng, t, number)
         _update(players.optimizers[1], loss_critic, fabric)
     critic.requires_grad_(False)
-    loss_generator = objective.generator_loss(critic, Pair(seen(real), seen(fake(rows)), told), rng, t)
+    with fabric.autocast():
+        loss_generator = objective.generator_loss(critic, Pair(seen(real), seen(fake(rows)), told), rng, t)
     _update(players.optimizers[0], loss_generator, fabric)
     critic.requires_grad_(True)
     _average(players.average, generator, min(t.ema, (step + 1) / (step + 10)))
