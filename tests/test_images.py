@@ -5,6 +5,7 @@ from PIL import Image
 from ecgveil.errors import ConfigError, RecordError, RunError
 from ecgveil.image_encoder import ImageEncoder
 from ecgveil.images import NOTICE, ImageSet, join_images, read_image, read_images, to_png, write_images
+from ecgveil.kinds import unparted
 
 RNG = np.random.default_rng(0)
 
@@ -81,7 +82,7 @@ def test_bad_pictures_are_left_out_and_said(tmp_path):
 def test_a_decompression_bomb_is_left_out(tmp_path, monkeypatch):
     save(noise(60, 60), tmp_path / "bomb.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 2000)  # 60 x 60 is beyond it, not twice it: a mere warning
-    with pytest.raises(RecordError, match=r"holds no picture that can be read \(bomb.png: cannot be read"):
+    with pytest.raises(RecordError, match=r"holds no picture that can be read \(bomb.png: has more than 2000 pix"):
         read_images(tmp_path, 24)
 
 
@@ -101,6 +102,39 @@ def test_pictures_of_one_folder_are_of_one_person_where_there_are_many_folders(t
     assert images.patient_id[:4] == ("00", "00", "01", "01")
     few, _ = read_images(tmp_path / "00", 16)
     assert few.patient_id == few.name
+    assert not unparted(images)
+    assert not unparted(few)
+
+
+def test_a_few_folders_are_no_people_and_that_is_said(tmp_path):
+    for person in range(3):
+        for number in range(4):
+            save(noise(16, 16), tmp_path / str(person) / f"{number}.png")
+    images, _ = read_images(tmp_path, 16)
+    assert images.patient_id == images.name
+    (told,) = unparted(images)
+    assert "3 folders are fewer than the 10 people that a split needs" in told
+
+
+def test_what_ecgveil_made_is_no_picture_to_learn_from(tmp_path):
+    save(noise(16, 16), tmp_path / "real.png")
+    (tmp_path / "made.png").write_bytes(to_png(noise(16, 16)))
+    images, skipped = read_images(tmp_path, 16)
+    assert images.name == ("real.png",)
+    assert skipped == [("made.png", "was made by ecgveil: it shows nobody")]
+
+
+def test_16_bit_levels_that_fill_12_are_not_taken_for_darkness(tmp_path):
+    levels = np.random.default_rng(0).integers(0, 4096, (16, 16)).astype(np.uint16)
+    save(levels, tmp_path / "twelve.png")
+    save(levels * 16, tmp_path / "sixteen.png")
+    (tmp_path / "folder.png").mkdir()
+    images, skipped = read_images(tmp_path, 16)
+    assert images.name == ("sixteen.png",)
+    assert dict(skipped) == {
+        "twelve.png": f"has 16 bits and no level above {levels.max()}; stretch its levels to 65535",
+        "folder.png": "is no file",
+    }
 
 
 def test_sets_are_joined_under_names_of_their_own():
@@ -121,12 +155,11 @@ def test_what_does_not_fit_is_refused():
 def test_written_pictures_say_that_they_are_synthetic_and_read_back(tmp_path):
     images = ImageSet(noise(3, 16, 16), tuple(f"synthetic_{k:06d}" for k in range(3)))
     write_images(images, tmp_path)
-    again, _ = read_images(tmp_path, 16)
-    assert np.array_equal(again.pixels, images.pixels)
     assert [file.stem for file in sorted(tmp_path.iterdir())] == list(images.name)
-    for file in tmp_path.iterdir():
+    for file, pixels in zip(sorted(tmp_path.iterdir()), images.pixels, strict=True):
         with Image.open(file) as opened:
             assert opened.text["Description"] == NOTICE
+            assert np.array_equal(np.asarray(opened), pixels)
     assert to_png(images.pixels[0]).startswith(b"\x89PNG")
 
 

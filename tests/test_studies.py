@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -6,6 +7,7 @@ import pytest
 from ecgveil.errors import ConfigError
 from ecgveil.simulate import write_clinic
 from ecgveil.studies import STUDIES, reproduce
+from ecgveil.studies.job import Job
 from ecgveil.studies.window_figures import FIGURES, window_figures
 
 SMALL = {"training.steps": 4, "model.widths": [4, 4, 4], "training.pictures": 0, "training.batch": 4}
@@ -59,6 +61,17 @@ def test_the_published_study_of_p2(clinic, tmp_path):
         assert title in html
     assert len((page.parent / "bulk.csv").read_text().splitlines()) == 151
     assert len((page.parent / "bulk" / "RECORDS").read_text().split()) == 150
+
+
+def test_no_page_is_made_among_the_records(clinic):
+    with pytest.raises(ConfigError, match="lies in .*, whose records it would join"):
+        reproduce("piacentino-z", clinic / "out", data=clinic)
+
+
+def test_records_given_as_here_are_not_taken_for_simulated_ones(clinic, tmp_path, monkeypatch):
+    monkeypatch.chdir(clinic)
+    job = Job("piacentino-z", (Path("."),), tmp_path, 1.0, 0, {}, lambda *_: None)
+    assert job.source == clinic.name
 
 
 def test_unknown_study():

@@ -51,7 +51,7 @@ def test_names_of_a_table_without_a_header(tmp_path):
         ("a,b\n1,inf\n", {}, "b is 'inf'"),
         ("a,b\n1," + "9x" * 400 + "\n", {}, "b is '" + "9x" * 20 + "...'"),
         ("1,2\n", {"columns": ("a",)}, "has 2 columns, data.columns names 1: a"),
-        ("a,b\n1,2\n", {"ignore": ("c",)}, "no column 'c' to ignore; there are a, b"),
+        ("a,b\n1,2\n", {"ignore": ("c",)}, "no column 'c' to leave out, as data.ignore asks; there are a, b"),
         ("a,b\n1,2\n", {"ignore": ("A", "B")}, "every column is ignored"),
         ("a,a\n1,2\n", {}, "column name 'a' occurs more than once"),
         (b"\xff\xfe1,2\n", {}, "is no text table"),
@@ -67,8 +67,8 @@ def test_damaged_tables(text, options, message, tmp_path):
 
 
 def test_no_file_and_a_folder(tmp_path):
-    for path in (tmp_path, tmp_path / "absent.csv"):
-        with pytest.raises(RecordError, match="no such table"):
+    for path, wrong in ((tmp_path, "is a folder"), (tmp_path / "absent.csv", "no such table")):
+        with pytest.raises(RecordError, match=wrong):
             read_table(path)
 
 

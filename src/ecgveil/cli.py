@@ -135,13 +135,14 @@ def fit(
 ) -> None:
     """Train a generator on the training part of the records."""
     from ecgveil.evaluation.choice import judge_by
-    from ecgveil.files import require_free
+    from ecgveil.files import require_apart, require_free
     from ecgveil.intake import take_in
     from ecgveil.kinds import read_others
     from ecgveil.recipe import load_recipe, parse_overrides
     from ecgveil.training.fit import fit
 
     resolved = load_recipe(recipe, parse_overrides(assignments or []))
+    require_apart("--out", out, data)
     if not resume and not (out / "recipe.toml").is_file():
         require_free(out)  # before the records are read, not after
     with _progress() as tell:

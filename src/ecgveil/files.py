@@ -5,11 +5,11 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from ecgveil.errors import RunError
+from ecgveil.errors import ConfigError, RunError
 
 
 @contextmanager
@@ -65,6 +65,13 @@ def require_free(folder: Path) -> None:
     """RunError where `folder` holds something already."""
     if folder.is_symlink() or (folder.exists() and (not folder.is_dir() or any(folder.iterdir()))):
         raise RunError(f"{folder} already holds something; choose another folder, or remove it first")
+
+
+def require_apart(name: str, place: Path, folders: Iterable[Path]) -> None:
+    """ConfigError where `place`, which option `name` gives, lies in one of the folders of data."""
+    for folder in folders:
+        if folder.resolve() in (place.resolve(), *place.resolve().parents):
+            raise ConfigError(f"{name} {place} lies in {folder}, whose records it would join; choose another place")
 
 
 @contextmanager

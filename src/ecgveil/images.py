@@ -18,6 +18,7 @@ from ecgveil.files import write_atomic
 from ecgveil.split import MIN_PATIENTS
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".gif", ".webp", ".pgm")
+_DARK = 8192  # of 65536 levels; below it they were likelier recorded with 10 or 12 bits than in the dark
 LEAST_SIDE = 8  # pixels of the shorter side
 NOTICE = "synthetic image made by ecgveil; no picture of a person; not for clinical use"
 
@@ -123,8 +124,9 @@ def read_images(
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise RecordError(f"{folder}: no such folder; give one of pictures ({', '.join(SUFFIXES)})")
-    files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
+        wrong = "is a file" if folder.is_file() else "no such folder"
+        raise RecordError(f"{folder}: {wrong}; give a folder of pictures ({', '.join(SUFFIXES)})")
+    files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES)
     kept: list[np.ndarray] = []
     names: list[str] = []
     skipped: list[Skipped] = []
@@ -132,6 +134,8 @@ def read_images(
     for number, file in enumerate(files, start=1):
         name = file.relative_to(folder).as_posix()
         try:
+            if not file.is_file():  # a folder or a pipe named so, or a link to nothing
+                raise RecordError("is no file")
             pixels = read_image(file, side)
             first = seen.setdefault(hashlib.sha256(pixels.tobytes()).digest(), name)
             if first != name:
@@ -161,9 +165,13 @@ def read_image(file: Path, side: int) -> np.ndarray:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(file) as opened:
+                if opened.info.get("Description") == NOTICE:
+                    raise RecordError("was made by ecgveil: it shows nobody")
                 grey = _grey(ImageOps.exif_transpose(opened))
     except RecordError:
         raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise RecordError(f"has more than {Image.MAX_IMAGE_PIXELS} pixels; make it smaller") from error
     except Exception as error:  # decoders of damaged files raise nearly anything
         raise RecordError(f"cannot be read ({type(error).__name__})") from error
     if min(grey.size) < LEAST_SIDE:
@@ -177,6 +185,8 @@ def _grey(image: Image.Image) -> Image.Image:
         levels = np.asarray(image, np.int64)
         if levels.min() < 0 or levels.max() > 65535:
             raise RecordError("has levels beyond 16 bits")
+        if levels.max() < _DARK:
+            raise RecordError(f"has 16 bits and no level above {levels.max()}; stretch its levels to 65535")
         return Image.fromarray(np.rint(levels / 257).astype(np.uint8))
     if image.mode == "F":
         raise RecordError("has levels of unknown range (floating point)")

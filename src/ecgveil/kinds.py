@@ -18,6 +18,7 @@ from ecgveil.encoder import Encoder
 from ecgveil.errors import ConfigError, RecordError
 from ecgveil.image_encoder import ImageEncoder
 from ecgveil.images import ImageSet, join_images, read_images, to_png, write_images
+from ecgveil.split import MIN_PATIENTS
 from ecgveil.table_encoder import TableEncoder, grey_levels
 from ecgveil.tables import TableSet, join_tables, read_table, write_table
 
@@ -120,6 +121,18 @@ def read_others(
     return images, [
         f"{len(images)} images of {len(set(images.patient_id))} people kept, {len(left_out)} left out",
         *(f"left out  {each.name}  {each.reason}" for each in left_out),
+        *unparted(images),
+    ]
+
+
+def unparted(images: ImageSet) -> list[str]:
+    """Said where pictures lie in folders, which were too few to stand for people."""
+    folders = {name.rpartition("/")[0] for name in images.name}
+    if len(folders) < 2 or images.patient_id != images.name:
+        return []
+    return [
+        f"{len(folders)} folders are fewer than the {MIN_PATIENTS} people that a split needs, so each image counts as "
+        "a person: those of one person may be learned from and held out at once, and copies then mean less"
     ]
 
 

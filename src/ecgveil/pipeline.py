@@ -16,7 +16,7 @@ from ecgveil.errors import ConfigError, Stopped
 from ecgveil.evaluation import Evaluation, Means, evaluate
 from ecgveil.evaluation.canaries import make_canaries
 from ecgveil.evaluation.choice import judge_by
-from ecgveil.files import new_folder, require_free, write_atomic
+from ecgveil.files import new_folder, require_apart, require_free, write_atomic
 from ecgveil.formats.wfdb_write import count_clipped, write, write_records_file
 from ecgveil.intake import Intake
 from ecgveil.kinds import require_ecgs
@@ -168,10 +168,8 @@ def places(folders: list[Path], out: Path, run: str | Path | None) -> Path:
     run_path = Path(run) if run is not None else target.with_name(f"{target.name}-run")
     if run_path.absolute() == target or target in run_path.absolute().parents:
         raise ConfigError(f"--run {run_path} lies in --out {out}, which is made last and whole; choose another place")
-    for folder in folders:
-        for name, place in (("--out", target), ("--run", run_path.absolute())):
-            if folder.absolute() in (place, *place.parents):
-                raise ConfigError(f"{name} {place} lies in {folder}, whose records it would join; choose another place")
+    require_apart("--out", out, folders)
+    require_apart("--run", run_path, folders)
     return run_path
 
 

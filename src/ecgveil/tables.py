@@ -126,9 +126,11 @@ def read_table(
     names, lines = _header(path, _lines(path), columns)
     notes = []
     left_out = {name.lower() for name in ignore}
-    unknown = left_out - {name.lower() for name in names}
+    unknown = [name for name in ignore if name.lower() not in {each.lower() for each in names}]
     if unknown:
-        raise RecordError(f"{path}: no column '{min(unknown)}' to ignore; there are {', '.join(names)}")
+        raise RecordError(
+            f"{path}: no column '{unknown[0]}' to leave out, as data.ignore asks; there are {', '.join(names)}"
+        )
     if any(name.lower() == SYNTHETIC for name in names):
         left_out.add(SYNTHETIC)
         notes.append("What is called real here was itself made by ecgveil: this shows the program, not a clinic.")
@@ -150,7 +152,8 @@ def write_table(table: TableSet, path: Path, first: int = 0) -> None:
 def _lines(path: Path) -> list[Line]:
     """The fields of each line that is no comment."""
     if not path.is_file():
-        raise RecordError(f"{path}: no such table; give a text file with a row for each person")
+        wrong = "is a folder" if path.is_dir() else "no such table"
+        raise RecordError(f"{path}: {wrong}; give a text file with a row for each person")
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
             found = _parsed(_text_lines(file), path)

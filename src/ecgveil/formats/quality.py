@@ -73,7 +73,8 @@ def _form(signal: np.ndarray, fs: float, leads: tuple[str, ...], units: str, nee
     if seconds < SHORTEST_S:
         flaws.append(("too_short", f"it lasts {seconds:.3g} s"))
     if units != "mV":
-        flaws.append(("wrong_unit", f"its unit is '{units}', which does not convert to mV"))
+        told = f"its unit is '{units}', which does not convert to mV; --set data.units=sd learns shapes"
+        flaws.append(("wrong_unit", told))
     missing = [lead for lead in _sources(needed, leads) if lead not in leads]
     if missing:
         flaws.append(("missing_lead", f"it has no lead {', '.join(missing)}"))

@@ -31,7 +31,7 @@ Noise = dict[str, np.ndarray]
 class Settings(BaseModel):
     """Base of every group of settings: typed, frozen, unknown keys refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 @dataclass(frozen=True)

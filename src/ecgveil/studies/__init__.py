@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ecgveil.errors import ConfigError
-from ecgveil.files import new_folder, require_free
+from ecgveil.files import new_folder, require_apart, require_free
 from ecgveil.recipe import load_recipe
 from ecgveil.studies import deepfake, images, piacentino, pon_bharathi, thyroid
 from ecgveil.studies.job import Job, Tell
@@ -94,6 +94,7 @@ def reproduce(
     out = Path(out)
     require_free(out)
     folders = (data,) if isinstance(data, str | Path) else tuple(data)
+    require_apart("--out", out, map(Path, folders))  # then the runs beside it do not either
     runs = out.absolute().with_name(f"{out.absolute().name}-runs")
     study = STUDIES[name]
     job = Job(name, tuple(Path(each) for each in folders), runs, scale, seed, dict(changes or {}), tell)

@@ -20,7 +20,7 @@ from ecgveil.pipeline import write_samples
 from ecgveil.report.fiducials import beats_of, labelled_beats
 from ecgveil.sampling import Run
 from ecgveil.studies.job import Job, Trained
-from ecgveil.studies.page import STYLE, Section, new_figure
+from ecgveil.studies.page import STYLE, Best, Section, new_figure
 
 RECIPES = ("wavegan-star", "pulse2pulse")
 EPOCHS = (500, 1000, 1500, 2000, 2500, 3000)
@@ -102,7 +102,7 @@ def checkpoints(trained: dict[str, Trained], job: Job) -> tuple[pd.DataFrame, tu
     for name, each in trained.items():
         steps = each.run.folder.snapshots()
         best = int(np.argmax([shares[name, step] for step in steps]))
-        cells[name][best] = "*" + cells[name][best]
+        cells[name][best] = Best(cells[name][best])
     columns: dict[str, list] = {"P2's epochs": list(EPOCHS)}
     for name, each in trained.items():
         columns[f"{name}, epochs"] = [round(each.epoch(step), 2) for step in each.run.folder.snapshots()]

@@ -13,7 +13,7 @@ from scipy.spatial.distance import cdist
 
 from ecgveil.errors import ConfigError
 from ecgveil.images import SUFFIXES, ImageSet
-from ecgveil.kinds import read_others
+from ecgveil.kinds import read_others, unparted
 from ecgveil.models.draw import draw
 from ecgveil.paper import REAL_COLOUR, SYNTHETIC_COLOUR
 from ecgveil.recipe import Recipe
@@ -132,6 +132,7 @@ def copies(trained: Trained, made: ImageSet, seed: int) -> Section:
         "turned or recoloured is not found by it, so that a small share proves nothing; a large one is a warning. "
         "Where synthetic images are all alike, a single real one decides the last share."
     )
+    text = " ".join([text, *(f"{told[0].upper()}{told[1:]}." for told in unparted(train))])
     return Section("copies", "Is it anonymous? Near copies", text, trained.stamp, fig, table)
 
 

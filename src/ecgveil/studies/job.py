@@ -82,7 +82,9 @@ class Job:
     @cached_property
     def source(self) -> str:
         """What the data are, for stamps."""
-        return " + ".join(folder.name for folder in self.data) or f"embedded clinic (simulated, {CLINIC} patients)"
+        if self.data:
+            return " + ".join(folder.resolve().name for folder in self.data)
+        return f"embedded clinic (simulated, {CLINIC} patients)"
 
     def read(self, recipe: Recipe) -> ECGSet:
         """The records as the recipe needs them."""

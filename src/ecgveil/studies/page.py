@@ -22,6 +22,13 @@ from ecgveil.paper import REAL_COLOUR, SYNTHETIC_COLOUR, to_png
 if TYPE_CHECKING:
     from ecgveil.studies.job import Job
 
+
+class Best(str):
+    """A cell of a table to be shown bold."""
+
+    __slots__ = ()
+
+
 STYLE: dict[Any, Any] = {"font.size": 9, "axes.titlesize": 9.5, "axes.spines.top": False, "axes.spines.right": False}
 
 
@@ -35,7 +42,7 @@ class Section:
     title : with the paper's own number, such as 'Fig. 8'
     text : what one should see, in a sentence or two
     stamp : data, steps, scale and seed it was made with
-    figure, table : what there is of them; cells that begin with * are the best and bold
+    figure, table : what there is of them; a `Best` cell is bold
     sheets : ECGs on paper, as PNG, with what each is
     svg : a drawing in the report's style, which takes its colours from the page
     """
@@ -115,5 +122,6 @@ def _write(path: Path, content: bytes | str) -> None:
     write_atomic(path, content)
 
 
-def _cell(value: object) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+def _cell(value: object) -> tuple[str, bool]:
+    """What is shown, and whether it is bold."""
+    return f"{value:.3g}" if isinstance(value, float) else str(value), isinstance(value, Best)

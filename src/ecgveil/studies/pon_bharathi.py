@@ -25,7 +25,7 @@ from ecgveil.recipe import Recipe, load_recipe
 from ecgveil.report.along_figure import TARGET, draw_along
 from ecgveil.split import FRACTIONS, split
 from ecgveil.studies.job import Job, Trained
-from ecgveil.studies.page import STYLE, Section, new_figure
+from ecgveil.studies.page import STYLE, Best, Section, new_figure
 
 RECIPES = ("wgan-gp", "acgan", "ac-wgan-gp", "dcgan", "bilstm-cnn")
 SNAPSHOTS, SAMPLES, SHOWN = 8, 1000, 6
@@ -113,7 +113,7 @@ def measures(table: pd.DataFrame, trained: Trained, stamp: str) -> Section:
     rows = []
     for step, row in table.iterrows():
         at = ["real", ""] if str(step) == REAL else [str(step), f"{trained.epoch(int(str(step))):.3g}"]
-        rows.append([*at, *("*" * (step == best[name]) + f"{row[name]:.3g}" for name in names)])
+        rows.append([*at, *((Best if step == best[name] else str)(f"{row[name]:.3g}") for name in names)])
     arrows = {"lower": "\N{DOWNWARDS ARROW}", "higher": "\N{UPWARDS ARROW}"}
     columns = ["step", "epoch", *(f"{PLAIN[name]} {arrows[MEASURES[name]]}" for name in names)]
     text = (

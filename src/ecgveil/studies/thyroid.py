@@ -20,7 +20,7 @@ from ecgveil.paper import REAL_COLOUR, SYNTHETIC_COLOUR
 from ecgveil.recipe import Recipe
 from ecgveil.studies import piacentino
 from ecgveil.studies.job import Job, Trained
-from ecgveil.studies.page import STYLE, Section, new_figure
+from ecgveil.studies.page import STYLE, Best, Section, new_figure
 from ecgveil.table_encoder import TABLE_ARRANGEMENTS, TableEncoder, grey_levels
 from ecgveil.tables import TableSet, join_tables
 
@@ -275,8 +275,8 @@ def compared(trained: Trained, made: TableSet) -> Section:
         own = np.array([row[2:] for row in rows if row[1] == measure], float)
         if len(own):
             rows += [
-                (f"*mean of {len(own)}", measure, *own.mean(axis=0)),
-                (f"*largest of {len(own)}", measure, *own.max(axis=0)),
+                (Best(f"mean of {len(own)}"), measure, *own.mean(axis=0)),
+                (Best(f"largest of {len(own)}"), measure, *own.max(axis=0)),
             ]
     columns = ["feature", "measure", "synthetic", "real, other people (floor)", "the same rows through 8 bits"]
     text = (
@@ -309,7 +309,7 @@ def in_words(trained: Trained, tensors: np.ndarray, made: TableSet, along: pd.Da
         [
             ("binary cells contrasted, by epoch", "between epoch 1 and 50", told("contrasted")),
             ("rows with a NULL area of 0, by epoch", "values left at 50, at 100 all 0", told("rows")),
-            (f"*of {len(made)} rows at the end, NULL area all 0", "all", f"*{rows:.2%} (cells: {cells:.3%})"),
+            (Best(f"of {len(made)} rows at the end, NULL area all 0"), "all", Best(f"{rows:.2%} (cells: {cells:.3%})")),
             ("continuous features inside the real range", "all", f"{sum(inside)} of {len(inside)} (by decoding)"),
             ("KS distance of continuous features, mean", "'dispersion a bit different'", _against(figures, "ks")),
             ("difference of rate, binary features, mean", "'similar'", _against(figures, "rate")),
