@@ -62,7 +62,7 @@ BAD = {
     "saturated critic": lambda step: {"critic_accuracy": 1.0, "critic_margin": 40.0},
     "dead critic": lambda step: {"critic_spread": 0.0, "critic_margin": 0.0, "critic_accuracy": 0.5},
     "overtaken critic": lambda step: {"critic_accuracy": 0.0, "critic_margin": -3.0},
-    "divergence": lambda step: {"generator_weights": 8.0 * 1.01 ** (step - 600)},
+    "divergence": lambda step: {"generator_weights": 8.0 * 1.01 ** max(step - 600, 0)},
 }
 
 
