@@ -31,6 +31,7 @@ LAYERS = [
     ["report"],
     ["pipeline", "evaluating", "augmenting"],
     ["studies"],
+    ["console"],
     ["cli"],
 ]
 ALONE = {

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from conftest import shaped, tiny
-from ecgveil.cli import _progress
+from ecgveil.console import progress
 from ecgveil.ecg import concat
 from ecgveil.errors import ConfigError
 from ecgveil.training import fit as fitting
@@ -323,7 +323,7 @@ def test_the_run_folder_says_until_when(healthy, tmp_path):
 
 
 def test_the_command_line_prints_a_warning_when_it_comes(capsys):
-    with _progress() as tell:
+    with progress() as tell:
         tell("training", 405, 500, {"step": 405, "warning": [{"text": "step 405: mode collapse; try [this]"}]})
         tell("training", 409, 500, {"step": 409, "recovered": ["mode collapse"]})
     lines = capsys.readouterr().err.splitlines()

@@ -6,17 +6,13 @@ import json
 import os
 import signal
 import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from ecgveil.console import error_console, listed, out_console, print_intake, print_notes, print_summary, progress
 from ecgveil.errors import ConfigError, EcgveilError, Stopped
 
 # Idle threads of torch soon sleep instead of spinning: beside other work on the same cores, spinning slows training
@@ -29,10 +25,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-# No markup: record names and labels are printed as they are, brackets and colons included.
-out_console = Console(highlight=False, markup=False, emoji=False)
-error_console = Console(stderr=True, highlight=False, markup=False, emoji=False)
-
 # The error of a wrong option: typer exports it under this heir only, and where it comes from differs by version.
 _UsageError: Any = typer.BadParameter.__mro__[1]
 
@@ -41,7 +33,6 @@ AnyData = Annotated[
     list[Path], typer.Argument(help="Folders of WFDB records; tables or folders of images as well.", show_default=False)
 ]
 OTHERS = {"table": "rows", "images": "images"}  # what a sample of other data is called
-_NOTES = 20
 Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of everything drawn at random.")]
 Resample = Annotated[bool, typer.Option("--resample", help="Allow any change of sampling rate.")]
 Assignments = Annotated[list[str] | None, typer.Option("--set", help="Setting to change, as group.name=value.")]
@@ -58,11 +49,11 @@ def inspect(
 
     if json_file is not None and not _replaceable(json_file, ".json"):
         raise ConfigError(f"--json {json_file} is there already and is no plain .json file; name another file")
-    with _progress() as tell:
+    with progress() as tell:
         findings = inspect(data, progress=lambda done, total: tell("reading", done, total, {}))
     if json_file is not None:
         write_atomic(json_file, json.dumps(as_json(findings), indent=1) + "\n")
-    _print_summary(summary(findings))
+    print_summary(summary(findings))
     for finding in findings:
         if not finding.kept:
             told = "; ".join(f"{code}: {text}" for code, text in zip(finding.reasons, finding.details, strict=True))
@@ -82,7 +73,7 @@ def measure(
 
     if not _replaceable(out, ".csv"):
         raise ConfigError(f"--out {out} is there already and is no plain .csv file; name another file")
-    with _progress() as tell:
+    with progress() as tell:
         summary = measure_folder(
             data, out, annotations=annotations, progress=lambda done, total: tell("measuring", done, total, {})
         )
@@ -90,7 +81,7 @@ def measure(
     table.add_row("records", f"{summary.records}, of which {summary.measured} measured")
     for title in ("conclusions", "reasons", "notes"):
         counted = dict(getattr(summary, title).most_common())
-        table.add_row("put right" if title == "notes" else title, _listed(counted, most=12))
+        table.add_row("put right" if title == "notes" else title, listed(counted, most=12))
     out_console.print(table)
     out_console.print(f"measurements: {out}" + (f"; marks: {annotations}" if annotations else ""), soft_wrap=True)
 
@@ -145,14 +136,14 @@ def fit(
     require_apart("--out", out, data)
     if not resume and not (out / "recipe.toml").is_file():
         require_free(out)  # before the records are read, not after
-    with _progress() as tell:
+    with progress() as tell:
         if resolved.data.kind == "ecg":
             taken = take_in(data, resolved, resample=resample, progress=lambda done, n: tell("reading", done, n, {}))
-            _print_intake(taken)
+            print_intake(taken)
             learned: Any = taken.ecgs
         else:
             learned, notes = read_others(data, resolved, progress=lambda done, n: tell("reading", done, n, {}))
-            _print_notes(notes)
+            print_notes(notes)
         total = 0
 
         def started(step: int, steps: int) -> None:
@@ -216,7 +207,7 @@ def sample(
     if generator.step < generator.steps:
         error_console.print(f"note: {run} is trained to step {generator.step} of {generator.steps}")
     if generator.recipe.data.kind != "ecg":
-        with new_folder(out) as folder, _progress() as tell:
+        with new_folder(out) as folder, progress() as tell:
             write_others(
                 generator.stream(number, seed=seed, batch_size=batch_size),
                 folder,
@@ -227,7 +218,7 @@ def sample(
             error_console.print(f"cells that bear no feature are all 0 in {share:.1%} of rows")
         out_console.print(f"{number} synthetic {OTHERS[generator.recipe.data.kind]} in {out}", soft_wrap=True)
         return
-    with new_folder(out) as folder, _progress() as tell:
+    with new_folder(out) as folder, progress() as tell:
         clipped = write_samples(
             generator,
             folder,
@@ -265,7 +256,7 @@ def release(
     from ecgveil.recipe import load_recipe, parse_overrides
 
     resolved = load_recipe(recipe, parse_overrides(assignments or []))
-    with _progress() as tell:
+    with progress() as tell:
         report = release(
             data,
             out,
@@ -276,7 +267,7 @@ def release(
             resample=resample,
             canaries=canaries,
             drop_copies=drop_copies,
-            listener=Listener(tell, _print_intake),
+            listener=Listener(tell, print_intake),
         )
     out_console.print(f"report: {report}", soft_wrap=True)
     out_console.print(
@@ -309,7 +300,7 @@ def augment(
     resolved = None
     if run is None or recipe is not None or assignments:
         resolved = load_recipe(recipe or RECIPE, parse_overrides(assignments or []))
-    with _progress() as tell:
+    with progress() as tell:
         done = augment(
             data,
             out,
@@ -319,7 +310,7 @@ def augment(
             run=run,
             seed=seed,
             resample=resample,
-            listener=Listener(tell, _print_intake),
+            listener=Listener(tell, print_intake),
         )
     table = Table("label", "ECGs before", "with the synthetic ones", box=None)
     for name, before in done.before.items():
@@ -354,7 +345,7 @@ def evaluate(
     """Is it real enough, is it useful, whom does it betray: the evidence on any synthetic ECGs."""
     from ecgveil.evaluating import evaluate_folders
 
-    with _progress() as tell:
+    with progress() as tell:
         report = evaluate_folders(
             train,
             holdout,
@@ -393,7 +384,7 @@ def reproduce(
         return
     if out is None:
         raise ConfigError(f"reproduce {name} makes a folder; name it with --out")
-    with _progress() as tell:
+    with progress() as tell:
         page = reproduce(
             name,
             out,
@@ -459,108 +450,3 @@ def _end(message: str, code: int) -> None:
 
 def _interrupt(*_: Any) -> None:
     raise KeyboardInterrupt
-
-
-Tell = Callable[[str, int, int, dict[str, Any]], None]
-
-
-@contextmanager
-def _progress() -> Iterator[Tell]:
-    """Bars on a terminal; elsewhere (a log) a line now and then."""
-    if not error_console.is_terminal:
-        yield _log_lines()
-        return
-    with Progress(
-        TextColumn("{task.description:<10}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[told]}"),
-        console=error_console,
-    ) as bars:
-        tasks: dict[str, Any] = {}
-
-        def tell(stage: str, done: int, total: int, details: dict[str, Any]) -> None:
-            _warn(details)
-            if stage not in tasks or bars.tasks[tasks[stage]].total != total:
-                tasks[stage] = bars.add_task(stage, total=total, told="")
-            bars.update(tasks[stage], completed=done, told=_details(details))
-
-        yield tell
-
-
-def _log_lines(every_s: float = 10.0) -> Tell:
-    said: dict[str, float] = {}
-
-    def tell(stage: str, done: int, total: int, details: dict[str, Any]) -> None:
-        _warn(details)
-        now = time.monotonic()
-        ended = done == total and said.get(stage, now) < 0  # negative: its start was told
-        if ended or now - abs(said.setdefault(stage, now)) >= every_s:
-            left = ""
-            if "seconds_per_step" in details:
-                left = f", {details['seconds_per_step'] * (total - done):.0f} s left"
-            error_console.print(f"{stage} {done}/{total} {_details(details)}{left}".rstrip(), soft_wrap=True)
-            said[stage] = -now
-
-    return tell
-
-
-def _warn(row: dict[str, Any]) -> None:
-    """What the monitors of training found, when they find it."""
-    for warning in row.get("warning", ()):
-        error_console.print(f"warning: {warning['text']}", soft_wrap=True)
-    for kind in row.get("recovered", ()):
-        error_console.print(f"step {row['step']}: {kind} has passed", soft_wrap=True)
-
-
-def _details(row: dict[str, Any]) -> str:
-    if "critic_loss" not in row:
-        return ""
-    speed = 1 / row["seconds_per_step"] if row["seconds_per_step"] else 0.0
-    return f"critic {row['critic_loss']:.3f}  generator {row['generator_loss']:.3f}  {speed:.1f} steps/s"
-
-
-def _print_summary(counts: dict[str, Any]) -> None:
-    table = Table(box=None, show_header=False)
-    table.add_row("records", f"{counts['records']}, of which {counts['kept']} kept")
-    table.add_row("patients", _patients(counts))
-    for key, title, unit in (("fs", "sampling rate", " Hz"), ("seconds", "length", " s"), ("leads", "leads", "")):
-        table.add_row(title, _listed(counts[key], unit))
-    table.add_row("labels", _listed(counts["labels"], most=12))
-    table.add_row("left out", _listed(counts["reasons"]))
-    table.add_row("put right", _listed(counts["notes"]))
-    out_console.print(table)
-
-
-def _patients(counts: dict[str, Any]) -> str:
-    unknown = counts["without_patient"]
-    return f"{counts['patients']} known" + (f"; {unknown} records name no patient" if unknown else "")
-
-
-def _listed(counted: dict[Any, int], unit: str = "", most: int = 6) -> str:
-    shown = [f"{_plain(value)}{unit} ({n})" for value, n in list(counted.items())[:most]]
-    more = len(counted) - most
-    return ", ".join(shown) + (f" and {more} more" if more > 0 else "") or "none"
-
-
-def _plain(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _print_notes(notes: list[str]) -> None:
-    for note in notes[:_NOTES]:
-        error_console.print(note, soft_wrap=True)
-    if len(notes) > _NOTES:
-        error_console.print(f"and {len(notes) - _NOTES} more lines like these")
-
-
-def _print_intake(taken: Any) -> None:
-    left_out = sum(taken.left_out.values())
-    told = f"{taken.kept} records kept, {len(taken.findings) - taken.kept} left out"
-    if left_out:
-        told += f" ({_listed(taken.left_out)}; `ecgveil inspect` tells more)"
-    error_console.print(told, soft_wrap=True)
-    for note in taken.notes:
-        error_console.print(note, soft_wrap=True)
