@@ -4,10 +4,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ecgveil.ecg import ECGSet
 from ecgveil.errors import ConfigError
 from ecgveil.simulate import write_clinic
 from ecgveil.studies import STUDIES, reproduce
 from ecgveil.studies.job import Job
+from ecgveil.studies.piacentino import _heard
 from ecgveil.studies.window_figures import FIGURES, window_figures
 
 SMALL = {"training.steps": 4, "model.widths": [4, 4, 4], "training.pictures": 0, "training.batch": 4}
@@ -72,6 +74,13 @@ def test_records_given_as_here_are_not_taken_for_simulated_ones(clinic, tmp_path
     monkeypatch.chdir(clinic)
     job = Job("piacentino-z", (Path("."),), tmp_path, 1.0, 0, {}, lambda *_: None)
     assert job.source == clinic.name
+
+
+def test_how_far_a_class_is_heard():
+    """Windows of the same noise differ by 1 from class to class, those of other noise by 4."""
+    base = 4.0 * np.arange(2)[:, None, None] + np.zeros((2, 1, 50))
+    of_class = [ECGSet(base + k, 100.0, ("I",), (f"{k}a", f"{k}b")) for k in range(2)]
+    assert _heard(of_class) == pytest.approx(1 / 4)
 
 
 def test_unknown_study():

@@ -191,7 +191,8 @@ def by_class(trained: Trained, how: str) -> Section:
                 _trace(axes[i][2 * k + 1], made, i, SYNTHETIC_COLOUR)
             axes[0][2 * k].set_title(f"{name}: real")
             axes[0][2 * k + 1].set_title("SYNTHETIC")
-    return Section("classes", f"Fig. 20: series of each class ({how})", "Drawn at random.", trained.stamp, fig)
+    return Section("classes", f"Fig. 20: series of each class ({how})", "Real ones drawn at random; in each row the "
+                   "same noise for each class.", trained.stamp, fig)  # fmt: skip
 
 
 def accuracy(trained: Trained, how: str) -> Section:
@@ -217,8 +218,8 @@ def confusion(trained: Trained, how: str) -> Section:
     """What the class head calls held-out real windows and synthetic ones of each class."""
     names = trained.run.conditions.names if trained.run.conditions else []
     n = max(20, min(COMPARED, len(trained.parts.holdout) // max(1, len(names))))
-    made = concat([_renamed(trained.run.bearing([name]).sample(n), name) for name in names])
-    rows = []
+    of_class = [_renamed(trained.run.bearing([name]).sample(n), name) for name in names]
+    made, rows = concat(of_class), []
     for kind, ecgs in (("real, holdout", trained.parts.holdout), ("synthetic", made.pick(trained.parts.holdout.leads))):
         called = class_logits(trained.run.folder, ecgs).argmax(axis=1)
         truth_ = np.array([next(i for i, name in enumerate(names) if name in borne) for borne in ecgs.labels])
@@ -229,8 +230,22 @@ def confusion(trained: Trained, how: str) -> Section:
         balanced = float(np.nanmean([(called[truth_ == k] == k).mean() for k in np.unique(truth_)]))
         rows.append((kind, "mean over classes", len(called), balanced, *[""] * (len(names) - 1)))
     table = pd.DataFrame(rows, columns=["windows", "class", "n", *(f"called {name}" for name in names)])
-    text = "Share of each class's windows that the class head gives each class; the last row is the balanced accuracy."
+    text = (
+        "Share of each class's windows that the class head gives each class; the last row is the balanced accuracy. "
+        f"The same noise asked for another class differs by {_heard(of_class):.1%} of what other noise differs by: a "
+        "class head is no proof that the eye sees a class."
+    )
     return Section("confusion", f"4.6: what the class head says ({how})", text, trained.stamp, table=table)
+
+
+def _heard(of_class: list[ECGSet]) -> float:
+    """How much windows of the same noise differ from class to class, as a share of how much those of other noise do."""
+    signals = np.stack([each.signal for each in of_class])  # (classes, n, leads, T), the same noise in each place of n
+
+    def apart(one: np.ndarray, other: np.ndarray) -> float:
+        return float(np.sqrt(np.square(one - other).mean(axis=(-2, -1))).mean())
+
+    return apart(signals, np.roll(signals, 1, axis=0)) / apart(signals, np.roll(signals, 1, axis=1))
 
 
 def _renamed(ecgs: ECGSet, name: str) -> ECGSet:
