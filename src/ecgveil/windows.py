@@ -20,7 +20,7 @@ from ecgveil.leads import LEADS_8, LEADS_12, pick, standard_name
 _REMEDIES = {
     "unreadable": "run 'ecgveil inspect' to see what is damaged",
     "too_short": "ask for shorter windows",
-    "wrong_unit": "give records in mV, or learn shapes alone with --set data.units=sd",
+    "wrong_unit": "give records in mV, or allow 'wrong_unit' where amplitudes do not matter",
     "missing_lead": "ask only for leads that the records have",
 }
 _INSPECT = "run 'ecgveil inspect' to see each record's flaw"
