@@ -117,6 +117,10 @@ def test_the_class_reaches_the_generator_and_the_class_head():
 def test_without_classes_there_is_nothing_of_them():
     context = Context((1, 45, 45), 1000.0)
     assert Critic(CnnSettings(), context).classes is None
+    plain = Critic(CnnSettings(critic_norm="none"), context).state_dict()
+    sizes = {name: tuple(each.shape) for name, each in plain.items()}
+    assert sizes["net.7.weight"] == (1, 256 * 36)
+    assert len(sizes) == 8
     assert Generator(CnnSettings(), context).state_dict()["net.0.weight"].shape == (256 * 36, 100)
 
 

@@ -71,7 +71,7 @@ def test_the_tables_hold_all_measures_and_the_floor(page):
     fid = shown["FID ↓"]
     assert float(fid.iloc[-1]) < min(float(each) for each in fid[:-1])  # real ECGs are nearest
     bold = re.findall("<b>([^<]*)</b>", (page.parent / "index.html").read_text())
-    assert set(bold) & set(fid)
+    assert [each in bold for each in fid].count(True) == 1
     related = pd.read_csv(page.parent / "tables" / "correlations.csv")
     assert set(related["measure"]) <= {each.removesuffix(", uV") for each in pon_bharathi.PLAIN.values()}
 

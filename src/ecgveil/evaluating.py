@@ -17,7 +17,7 @@ import pandas as pd
 from ecgveil.ecg import ECGSet
 from ecgveil.errors import ConfigError, EvaluationError
 from ecgveil.evaluation import QUICK, Means, evaluate
-from ecgveil.files import new_folder, require_free, write_atomic
+from ecgveil.files import new_folder, require_free, within, write_atomic
 from ecgveil.formats.inspect import record_names
 from ecgveil.formats.wfdb import OURS
 from ecgveil.leads import DERIVED, LEADS_8, LEADS_12
@@ -127,7 +127,7 @@ def evaluate_folders(
 def _require_apart(folders: dict[str, Path], out: Path) -> None:
     require_free(out)
     for name, folder in folders.items():
-        if folder.resolve() in (out.resolve(), *out.resolve().parents):
+        if within(out, folder):
             raise ConfigError(f"--out {out} lies in --{name} {folder}, among the records; choose another place")
     for one, other in permutations(folders, 2):
         inner, outer = folders[one].resolve(), folders[other].resolve()

@@ -67,10 +67,15 @@ def require_free(folder: Path) -> None:
         raise RunError(f"{folder} already holds something; choose another folder, or remove it first")
 
 
+def within(place: Path, folder: Path) -> bool:
+    """Whether `place` is `folder` or lies in it, by whatever links they are named."""
+    return place.resolve().is_relative_to(folder.resolve())
+
+
 def require_apart(name: str, place: Path, folders: Iterable[Path]) -> None:
     """ConfigError where `place`, which option `name` gives, lies in one of the folders of data."""
     for folder in folders:
-        if folder.resolve() in (place.resolve(), *place.resolve().parents):
+        if within(place, folder):
             raise ConfigError(f"{name} {place} lies in {folder}, whose records it would join; choose another place")
 
 

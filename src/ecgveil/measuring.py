@@ -14,7 +14,7 @@ import pandas as pd
 
 from ecgveil.ecg import ECGSet
 from ecgveil.errors import ConfigError
-from ecgveil.files import disk_errors, new_folder, replacing
+from ecgveil.files import disk_errors, new_folder, replacing, within
 from ecgveil.formats import REASONS, Finding, Record, scan
 from ecgveil.formats.annotations import write_annotations
 from ecgveil.leads import LEADS_12, pick
@@ -138,17 +138,12 @@ def _require_apart(folder: Path, out: Path, annotations: Path | None) -> None:
     """Nothing is written among the records, whose labels and manual marks bear such names too."""
     places = [("--out", out)] + ([("--annotations", annotations)] if annotations is not None else [])
     for name, place in places:
-        if _within(place, folder):
+        if within(place, folder):
             raise ConfigError(f"{name} {place} lies in {folder}, among the records; choose another place")
-    if annotations is not None and _within(folder, annotations):
+    if annotations is not None and within(folder, annotations):
         raise ConfigError(f"--annotations {annotations} holds {folder}, the records; choose another folder")
-    if annotations is not None and _within(out, annotations):
+    if annotations is not None and within(out, annotations):
         raise ConfigError(f"--out {out} lies in --annotations {annotations}, which is made last; choose another place")
-
-
-def _within(place: Path, folder: Path) -> bool:
-    place, folder = place.resolve(), folder.resolve()
-    return folder in (place, *place.parents)
 
 
 def _some_at_a_time(found: Iterable[Read]) -> Iterator[list[Read]]:

@@ -126,7 +126,8 @@ def read_table(
     names, lines = _header(path, _lines(path), columns)
     notes = []
     left_out = {name.lower() for name in ignore}
-    unknown = [name for name in ignore if name.lower() not in {each.lower() for each in names}]
+    present = {name.lower() for name in names}
+    unknown = [name for name in ignore if name.lower() not in present]
     if unknown:
         raise RecordError(
             f"{path}: no column '{unknown[0]}' to leave out, as data.ignore asks; there are {', '.join(names)}"
