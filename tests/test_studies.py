@@ -70,6 +70,14 @@ def test_no_page_is_made_among_the_records(clinic):
         reproduce("piacentino-z", clinic / "out", data=clinic)
 
 
+def test_a_scale_leaves_fewer_patients_unless_all_are_asked_for(clinic, tmp_path):
+    def patients(all_patients):
+        job = Job("piacentino-z", (clinic,), tmp_path, 0.9, 0, {}, lambda *_: None, all_patients)
+        return len(set(job.share(job.read(job.recipe("piacentino-z"))).patient_id))
+
+    assert (patients(False), patients(True)) == (22, 24)
+
+
 def test_records_given_as_here_are_not_taken_for_simulated_ones(clinic, tmp_path, monkeypatch):
     monkeypatch.chdir(clinic)
     job = Job("piacentino-z", (Path("."),), tmp_path, 1.0, 0, {}, lambda *_: None)

@@ -368,7 +368,12 @@ def reproduce(
     data: Annotated[
         list[Path] | None, typer.Option(help="Folder of records, again for more; default: the embedded clinic.")
     ] = None,
-    scale: Annotated[float, typer.Option(help="Share of the published epochs, and of the patients.")] = 1.0,
+    scale: Annotated[
+        float, typer.Option(help="Share of the published epochs, of what is drawn, and of the patients.")
+    ] = 1.0,
+    all_patients: Annotated[
+        bool, typer.Option("--all-patients", help="Train on all patients whatever the scale.")
+    ] = False,
     assignments: Assignments = None,
     seed: Seed = 0,
 ) -> None:
@@ -390,6 +395,7 @@ def reproduce(
             out,
             data=data or (),
             scale=scale,
+            all_patients=all_patients,
             seed=seed,
             changes=parse_overrides(assignments or []),
             tell=tell,

@@ -59,6 +59,7 @@ def reproduce(
     *,
     data: str | Path | Sequence[str | Path] = (),
     scale: float = 1.0,
+    all_patients: bool = False,
     seed: int = 0,
     changes: dict[str, Any] | None = None,
     tell: Tell = lambda stage, done, total, details: None,
@@ -72,7 +73,9 @@ def reproduce(
     name : one of `STUDIES`
     out : folder to make: `index.html`, `figures/` and `tables/`
     data : folders of records (of images, or a table, where the study is of these); none: the embedded clinic
-    scale : share of the published epochs, and of the patients of `data`, above 0 and up to 1; every figure states it
+    scale : share of the published epochs, of the numbers drawn, and of the patients of `data`, above 0 and up to 1;
+        every figure states it
+    all_patients : train on all patients whatever the scale; for data much fewer than the paper's
     seed : of everything drawn
     changes : settings to change in every recipe, such as {"training.steps": 3000}; every figure states the steps
     tell : called with (stage, done, total, details)
@@ -97,7 +100,7 @@ def reproduce(
     require_apart("--out", out, map(Path, folders))  # then the runs beside it do not either
     runs = out.absolute().with_name(f"{out.absolute().name}-runs")
     study = STUDIES[name]
-    job = Job(name, tuple(Path(each) for each in folders), runs, scale, seed, dict(changes or {}), tell)
+    job = Job(name, tuple(Path(each) for each in folders), runs, scale, seed, dict(changes or {}), tell, all_patients)
     with new_folder(out) as building:
         sections = study.run(job, building)
         write_page(building, name, study.summary, study.source, sections, job)

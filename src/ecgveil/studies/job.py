@@ -37,10 +37,11 @@ class Job:
     name : of the study
     data : folders given; none for the embedded clinic
     runs : folder of the run folders
-    scale : share of epochs and patients
+    scale : share of the published epochs, of the numbers drawn and of the patients
     seed : of everything drawn
     changes : settings changed in every recipe
     tell : progress
+    all_patients : the scale leaves the patients alone
     """
 
     name: str
@@ -50,6 +51,7 @@ class Job:
     seed: int
     changes: dict[str, Any]
     tell: Tell
+    all_patients: bool = False
 
     def recipe(self, name: str, **own: Any) -> Recipe:
         """A recipe with `own` settings, dots written as __, then the scale, then the changes asked for."""
@@ -92,6 +94,8 @@ class Job:
 
     def share(self, ecgs: ECGSet) -> ECGSet:
         """Those of as many patients as the scale leaves, drawn at random."""
+        if self.all_patients:
+            return ecgs
         patients = np.unique(np.array(ecgs.patient_id))
         kept = max(min(LEAST_PATIENTS, len(patients)), round(len(patients) * self.scale))
         drawn = np.random.default_rng([self.seed, 80]).permutation(patients)[:kept]
@@ -110,10 +114,11 @@ class Job:
         kind, whose = _SAMPLES[recipe.data.kind], " of {patients} patients" if recipe.data.kind == "ecg" else ""
         if getattr(recipe.data, "cut", "") == "beats":
             kind = "beats"
+        whom = " (all patients)" if self.all_patients and self.scale < 1 else ""
         epochs = run.steps * recipe.training.batch * recipe.training.critic_steps / counts["windows"]
         return (
             f"{recipe.name}, {self.source}: {counts['windows']} training {kind}{whose.format(**counts)}, "
-            f"{run.steps} steps = {epochs:.3g} epochs (recipe: {length}), scale {self.scale:g}, seed {self.seed}"
+            f"{run.steps} steps = {epochs:.3g} epochs (recipe: {length}), scale {self.scale:g}{whom}, seed {self.seed}"
             f"{_changed(recipe)}"
         )
 

@@ -101,6 +101,7 @@ def write_page(folder: Path, name: str, summary: str, source: str, sections: lis
         "source": source,
         "data": job.source,
         "scale": job.scale,
+        "all patients": job.all_patients,
         "seed": job.seed,
         "settings changed": job.changes,
         "versions": {package: version(package) for package in ("ecgveil", "torch", "numpy")},
