@@ -45,6 +45,7 @@ CASES = {
     "wave-bce": ("pulse2pulse", {**_WAVE, "training.objective": "bce", "training.critic_steps": 1}),
     "wave-relativistic": ("pulse2pulse", {**_WAVE, "training.objective": "relativistic", "training.penalty": 0.5}),
 }  # fmt: skip
+COLLAPSING = ("quick-bce",)  # by itself, without a penalty or batch norm: to be heard, not to be silent
 
 
 class Held(loop.Players):
@@ -182,7 +183,9 @@ def main() -> None:
         if args.only in (None, "healthy"):
             rows, seconds, error = run(case, args.steps, args.seed)
             keep(args.rows, case, "healthy", rows)
-            print(f"{case:18} healthy, {rows[-1]['step']} steps, {seconds:.0f} s: {found(rows, error, 0)}", flush=True)
+            kind = "collapsing" if case in COLLAPSING else "healthy"
+            told = found(rows, error, 0)
+            print(f"{case:18} {kind}, {rows[-1]['step']} steps, {seconds:.0f} s: {told}", flush=True)
         if args.only in (None, "planted"):
             for name, (kind, plant) in PLANTS.items():
                 at = args.plant_at

@@ -109,7 +109,7 @@ def test_ecgs_are_of_whom_is_asked_for(clinic, tmp_path):
     assert "synthetic" in wfdb.rdheader(str(tmp_path / "records" / asked.record_name[0])).comments
     for asking, message in (
         ({"sex": "f"}, "sex is 'f'; ask for female or male"),
-        ({"age": (70, 60)}, "age is asked for from 70 to 60; give two numbers, the lower first"),
+        ({"age": (70, 60)}, "age is asked for from 70 to 60; give two numbers from 0 up, the lower first"),
         ({"age": 60.5}, "age is asked for from 60.5 to 60.5; give whole years"),
         ({"age": "old"}, "age is 'old'; ask for a number"),
         ({"heart_rate": float("nan")}, "heart_rate is asked for from nan"),

@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 
 from ecgveil.ecg import ECGSet
-from ecgveil.errors import ConfigError
+from ecgveil.errors import ConfigError, RecordError
 from ecgveil.simulate import write_clinic
 from ecgveil.studies import STUDIES, reproduce
-from ecgveil.studies.job import Job
+from ecgveil.studies.deepfake import _sixths
+from ecgveil.studies.job import Job, Trained
 from ecgveil.studies.piacentino import _heard
 from ecgveil.studies.window_figures import FIGURES, window_figures
 
@@ -38,9 +39,11 @@ def test_an_image_study_is_written_whole(clinic, tmp_path, name):
     assert "not for clinical use" in html
     facts = json.loads((tmp_path / "out" / "study.json").read_text())
     assert facts["scale"] == 0.5
+    assert facts["sections"].pop("records") == "clinic (made by ecgveil)"
     for stamp in facts["sections"].values():  # every figure says how it was made
         assert "4 steps" in stamp
         assert "scale 0.5" in stamp
+    assert "What is called real here was itself made by ecgveil" in html
     assert len(list((tmp_path / "out" / "figures").glob("*.png"))) >= 4
     again = reproduce(name, tmp_path / "again", data=clinic, scale=0.5, seed=1, changes=changes)
     assert again.exists()
@@ -65,9 +68,43 @@ def test_the_published_study_of_p2(clinic, tmp_path):
     assert len((page.parent / "bulk" / "RECORDS").read_text().split()) == 150
 
 
+def test_what_a_study_sets_itself_is_not_asked_for(clinic, tmp_path):
+    with pytest.raises(ConfigError, match="sets data.undersample itself; leave it out"):
+        reproduce("piacentino-acgan", tmp_path / "out", data=clinic, changes={**SMALL, "data.undersample": True})
+    with pytest.raises(ConfigError, match="training.snapshots is 0"):
+        reproduce("piacentino-z", tmp_path / "out", data=clinic, changes={**SMALL, "training.snapshots": 0})
+    with pytest.raises(ConfigError, match="Table 1 has 6 checkpoints"):
+        reproduce("deepfake", tmp_path / "out", data=clinic, changes={"training.snapshots": 3})
+    with pytest.raises(ConfigError, match="lacks II, V1"):
+        reproduce("deepfake", tmp_path / "out", data=clinic, changes={"data.leads": ["I"]})
+
+
+def test_too_few_windows_are_told_before_training(tmp_path):
+    write_clinic(tmp_path / "ten", 10, seed=5)
+    with pytest.raises(RecordError, match="not to train on, and 6 are drawn: give more records"):
+        reproduce("piacentino-z", tmp_path / "out", data=tmp_path / "ten", changes={**SMALL, "data.n_samples": 10000})
+    assert not list((tmp_path / "out-runs").glob("*"))
+
+
+def test_a_training_shorter_than_six_steps_has_its_sixths():
+    class Short:
+        steps = 2
+
+    assert _sixths(Trained(Short(), None, "")) == [1, 1, 1, 1, 2, 2]
+
+
+def test_an_embedded_clinic_is_of_its_seed(tmp_path, monkeypatch):
+    monkeypatch.setattr("ecgveil.studies.job.CLINIC", 2)
+    folders = [Job("dcgan", (), tmp_path, 1.0, seed, {}, lambda *_: None).folders[0] for seed in (1, 2)]
+    one, two = ((folder / "labels.csv").read_text() for folder in folders)
+    assert one != two
+
+
 def test_no_page_is_made_among_the_records(clinic):
     with pytest.raises(ConfigError, match="lies in .*, whose records it would join"):
         reproduce("piacentino-z", clinic / "out", data=clinic)
+    with pytest.raises(ConfigError, match="lies in .*, whose records it would join"):
+        reproduce("piacentino-z", clinic.with_name("x"), data=clinic.with_name("x-runs"))
 
 
 def test_a_scale_leaves_fewer_patients_unless_all_are_asked_for(clinic, tmp_path):

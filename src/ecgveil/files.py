@@ -96,7 +96,8 @@ def new_folder(folder: Path) -> Iterator[Path]:
                 target.rmdir()  # it is empty
             os.rename(temporary, target)
         except RunError as error:  # from within: name the folder that was asked for
-            raise RunError(str(error).replace(str(temporary), str(folder))) from error
+            error.args = (str(error).replace(str(temporary), str(folder)),)
+            raise
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 

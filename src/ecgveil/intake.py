@@ -37,6 +37,11 @@ class Intake:
         codes = (code for finding in self.findings if not finding.kept for code in finding.reasons)
         return dict(Counter(codes).most_common())
 
+    @property
+    def made_here(self) -> bool:
+        """Whether some of the records were themselves made by ecgveil."""
+        return any(OURS in finding.notes for finding in self.findings if finding.kept)
+
 
 def take_in(
     folders: Sequence[str | Path],

@@ -156,7 +156,7 @@ def _range(name: str, span: Span) -> tuple[float, float]:
     except (TypeError, ValueError):
         raise ConfigError(f"{name} is {span!r}; ask for a number, or for (from, to)") from None
     if not 0 <= low <= high < np.inf:
-        raise ConfigError(f"{name} is asked for from {low:g} to {high:g}; give two numbers, the lower first")
+        raise ConfigError(f"{name} is asked for from {low:g} to {high:g}; give two numbers from 0 up, the lower first")
     if name == "age" and (low % 1 or high % 1):
         raise ConfigError(f"age is asked for from {low:g} to {high:g}; give whole years")
     return low, high

@@ -252,6 +252,8 @@ def _frequent(
         if sex is None or group[1]:
             bearers[group].add(patient)
     frequent = [group for group, people in bearers.items() if len(people) >= LEAST_PATIENTS]
+    if not frequent and sex is not None and not any(sex):
+        raise RecordError("no training record names a sex, which is to be learned; leave it out of data.conditions")
     if not frequent:
         of = "data.labels" if sex is None else "data.labels and a known sex"
         raise RecordError(

@@ -6,7 +6,7 @@ critic ends in two parallel layers, of which one tells real from synthetic and t
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
@@ -15,9 +15,11 @@ from torch import Tensor, nn
 
 from ecgveil.models.contract import Context, Noise, Settings
 
+_Width = Annotated[int, Field(ge=1, le=4096)]
+
 
 class CnnSettings(Settings):
-    widths: tuple[int, int, int] = Field((64, 128, 256), description="nodes of the three hidden layers")
+    widths: tuple[_Width, _Width, _Width] = Field((64, 128, 256), description="nodes of the three hidden layers")
     latent: int = Field(100, ge=1, le=4096, description="size of the noise vector")
     critic_norm: Literal["none", "batch"] = Field("batch", description="of the critic's inner layers")
 

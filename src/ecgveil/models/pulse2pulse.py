@@ -55,6 +55,17 @@ def upsampled_conv(x: Tensor, conv: nn.Module, factor: int) -> Tensor:
     return y.unflatten(1, (-1, factor)).transpose(2, 3).flatten(2)
 
 
+def start(network: nn.Module) -> None:
+    """Normal weights after He et al. 2015, as the published critic's, and no biases.
+
+    With torch's defaults samples of an untrained WaveGAN* differ by 0.3 % of their spread, and it never gets away.
+    """
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv1d | nn.Linear):
+            nn.init.kaiming_normal_(layer.weight)
+            nn.init.zeros_(layer.get_parameter("bias"))
+
+
 class Generator(nn.Module):
     """Uniform noise (B, C, T) -> (B, C, T) in [-1, 1]."""
 
@@ -72,6 +83,7 @@ class Generator(nn.Module):
         self.up = nn.ModuleList(
             nn.Conv1d(a * (1 if i == 0 else 2), b, KERNEL, padding=KERNEL // 2) for i, (a, b) in enumerate(ups)
         )
+        start(self)
 
     def draw(self, rng: np.random.Generator, condition: np.ndarray | None = None) -> Noise:
         noise = {"z": rng.random(self.shape, dtype=np.float32) * 2 - 1}
@@ -118,6 +130,7 @@ class Critic(nn.Module):
         for stride in _CRITIC_STRIDES:
             n_samples = -(-n_samples // stride)
         self.score = nn.Linear(widths[-1] * n_samples, 1)
+        start(self)
 
     def forward(self, x: Tensor, rng: torch.Generator, condition: Tensor | None = None) -> Tensor:
         x = with_condition(x, condition)

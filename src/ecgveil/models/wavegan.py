@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ecgveil.models.contract import Context, Noise, Settings
-from ecgveil.models.pulse2pulse import KERNEL, SHARES, STRIDES, Critic, upsampled_conv
+from ecgveil.models.pulse2pulse import KERNEL, SHARES, STRIDES, Critic, start, upsampled_conv
 
 __all__ = ["Critic", "Generator", "WaveGanSettings"]
 
@@ -40,6 +40,7 @@ class Generator(nn.Module):
         self.up = nn.ModuleList(
             nn.Conv1d(a, b, KERNEL, padding=KERNEL // 2) for a, b in zip(widths, [*widths[1:], channels], strict=True)
         )
+        start(self)
 
     def draw(self, rng: np.random.Generator, condition: np.ndarray | None = None) -> Noise:
         noise = {"z": rng.random(self.latent, dtype=np.float32) * 2 - 1}

@@ -15,7 +15,7 @@ from ecgveil.files import new_folder, require_apart, require_free
 from ecgveil.recipe import load_recipe
 from ecgveil.studies import deepfake, images, piacentino, pon_bharathi, thyroid
 from ecgveil.studies.job import Job, Tell
-from ecgveil.studies.page import Section, write_page
+from ecgveil.studies.page import Section, what_was_read, write_page
 
 __all__ = ["STUDIES", "Study", "reproduce"]
 
@@ -97,11 +97,12 @@ def reproduce(
     out = Path(out)
     require_free(out)
     folders = (data,) if isinstance(data, str | Path) else tuple(data)
-    require_apart("--out", out, map(Path, folders))  # then the runs beside it do not either
     runs = out.absolute().with_name(f"{out.absolute().name}-runs")
+    for place in (out, runs):
+        require_apart("--out", place, map(Path, folders))
     study = STUDIES[name]
     job = Job(name, tuple(Path(each) for each in folders), runs, scale, seed, dict(changes or {}), tell, all_patients)
     with new_folder(out) as building:
-        sections = study.run(job, building)
+        sections = [*study.run(job, building), *what_was_read(job)]
         write_page(building, name, study.summary, study.source, sections, job)
     return out / "index.html"

@@ -11,8 +11,8 @@ import pandas as pd
 from scipy.stats import binomtest
 
 from ecgveil.ecg import ECGSet
-from ecgveil.errors import RecordError
-from ecgveil.leads import LEADS_12
+from ecgveil.errors import ConfigError, RecordError
+from ecgveil.leads import LEADS_8, LEADS_12
 from ecgveil.measure import measure
 from ecgveil.measuring import measure_folder
 from ecgveil.paper import REAL_COLOUR, SYNTHETIC_COLOUR, draw_12lead, to_png
@@ -20,7 +20,7 @@ from ecgveil.pipeline import write_samples
 from ecgveil.report.fiducials import beats_of, labelled_beats
 from ecgveil.sampling import Run
 from ecgveil.studies.job import Job, Trained
-from ecgveil.studies.page import STYLE, Best, Section, new_figure
+from ecgveil.studies.page import STAMP_COLOUR, STYLE, Best, Section, new_figure
 
 RECIPES = ("wavegan-star", "pulse2pulse")
 EPOCHS = (500, 1000, 1500, 2000, 2500, 3000)
@@ -45,7 +45,11 @@ LEAST = 20  # normal ECGs to train on
 
 def run(job: Job, folder: Path) -> list[Section]:
     """Train both on the normal ECGs, choose model and checkpoint by the share called normal, draw the bulk set."""
+    if "training.snapshots" in job.changes:
+        raise ConfigError(f"Table 1 has {len(EPOCHS)} checkpoints; leave training.snapshots out of --set")
     recipes = [job.recipe(name, training__snapshots=len(EPOCHS)) for name in RECIPES]
+    if missing := [lead for lead in LEADS_8 if lead not in recipes[0].data.leads]:
+        raise ConfigError(f"data.leads lacks {', '.join(missing)}: P2 judges 12-lead ECGs, made of these 8")
     real = job.share(normal_ones(job.read(recipes[0]), job))
     trained = {recipe.name: job.train(recipe, real) for recipe in recipes}
     table, best = checkpoints(trained, job)
@@ -82,7 +86,8 @@ def normal_ones(ecgs: ECGSet, job: Job) -> ECGSet:
     rows = np.flatnonzero(table["conclusion"] == NORMAL)
     if len(set(np.array(ecgs.patient_id)[rows])) < LEAST:
         raise RecordError(
-            f"{len(rows)} of {len(ecgs)} ECGs are normal; P2's study trains on {LEAST} normal ones or more"
+            f"{len(rows)} of the {len(ecgs)} ECGs of {job.source} are normal; P2's study trains on normal ones of "
+            f"{LEAST} patients or more: give more records"
         )
     return ecgs.take(rows)
 
@@ -93,24 +98,29 @@ def checkpoints(trained: dict[str, Trained], job: Job) -> tuple[pd.DataFrame, tu
     shares: dict[tuple[str, int], float] = {}
     cells: dict[str, list[str]] = {name: [] for name in trained}
     for name, each in trained.items():
-        for step in each.run.folder.snapshots():
+        for step in _sixths(each):
+            if (name, step) in shares:
+                cells[name].append(cells[name][-1])  # of a training shorter than six steps
+                continue
             table = _measured(each.at(step).sample(number, seed=job.seed), job)
             normal = int((table["conclusion"] == NORMAL).sum())
             low, high = binomtest(normal, number).proportion_ci(method="wilson")
             shares[name, step] = normal / number
             cells[name].append(f"{100 * normal / number:.1f} [{100 * low:.1f}, {100 * high:.1f}]")
     for name, each in trained.items():
-        steps = each.run.folder.snapshots()
-        best = int(np.argmax([shares[name, step] for step in steps]))
+        best = int(np.argmax([shares[name, step] for step in _sixths(each)]))
         cells[name][best] = Best(cells[name][best])
     columns: dict[str, list] = {"P2's epochs": list(EPOCHS)}
     for name, each in trained.items():
-        columns[f"{name}, epochs"] = [round(each.epoch(step), 2) for step in each.run.folder.snapshots()]
+        columns[f"{name}, epochs"] = [round(each.epoch(step), 2) for step in _sixths(each)]
         columns[f"{name}, n = {number}"] = cells[name]
         columns[f"{name}, P2"] = list(TABLE1[name])
-    rows = max(len(each) for each in columns.values())
-    table = pd.DataFrame({key: [*each, *[""] * (rows - len(each))] for key, each in columns.items()})
-    return table, max(shares, key=lambda key: shares[key])
+    return pd.DataFrame(columns), max(shares, key=lambda key: shares[key])
+
+
+def _sixths(trained: Trained) -> list[int]:
+    """The steps after as many sixths of the training."""
+    return [max(1, round(trained.run.steps * i / len(EPOCHS))) for i in range(1, len(EPOCHS) + 1)]
 
 
 def table2(real: pd.DataFrame, found: pd.DataFrame, stamp: str) -> Section:
@@ -138,7 +148,10 @@ def reasons(found: pd.DataFrame, stamp: str) -> Section:
 def pair(real: ECGSet, chosen: Run, job: Job, stamp: str) -> Section:
     row = int(np.random.default_rng([job.seed, 84]).integers(len(real)))
     made = chosen.sample(1, seed=job.seed)
-    sheets = (_sheet(real.pick(LEADS_12), row, "Real ECG", False), _sheet(made, 0, "Synthetic ECG", True))
+    sheets = (
+        _sheet(real.pick(LEADS_12), row, "Real ECG", False, stamp),
+        _sheet(made, 0, "Synthetic ECG", True, stamp),
+    )
     return Section("pair", "Fig. 1: a real ECG and a synthetic one", "Drawn at random.", stamp, sheets=sheets)
 
 
@@ -149,8 +162,8 @@ def pairs(real: ECGSet, chosen: Run, job: Job, stamp: str) -> Section:
     made = chosen.sample(number, seed=job.seed)
     sheets = []
     for k, row in enumerate(rows):
-        sheets.append(_sheet(real.pick(LEADS_12), int(row), f"Pair {k + 1}: real", False))
-        sheets.append(_sheet(made, k, f"Pair {k + 1}: synthetic", True))
+        sheets.append(_sheet(real.pick(LEADS_12), int(row), f"Pair {k + 1}: real", False, stamp))
+        sheets.append(_sheet(made, k, f"Pair {k + 1}: synthetic", True, stamp))
     return Section("pairs", f"Fig. S1: {number} random pairs", "Not chosen.", stamp, sheets=tuple(sheets))
 
 
@@ -168,10 +181,9 @@ def rates(real: pd.DataFrame, found: pd.DataFrame, stamp: str) -> Section:
         ax.stairs(of_real * counts.sum() / max(1, of_real.sum()), edges, color=REAL_COLOUR, label="real, to scale")
         ax.set(xlabel="heart rate, beats per minute", ylabel="ECGs")
         ax.legend(frameon=False)
+    lost = f"not measurable {1 - len(rate) / len(found):.1%}"
     slow, fast = float((rate < 60).mean()), float((rate >= 100).mean())
-    text = (
-        f"Slow {slow:.1%} (P2: 10.2 %), fast {fast:.1%} (P2: 0.5 %), not measurable {1 - len(rate) / len(found):.1%}."
-    )
+    text = f"Slow {slow:.1%} (P2: 10.2 %), fast {fast:.1%} (P2: 0.5 %), {lost}." if len(rate) else f"{lost}."
     return Section("rates", "Fig. 2: heart rates", text, stamp, fig)
 
 
@@ -204,8 +216,10 @@ def qt_rr(real: pd.DataFrame, found: pd.DataFrame, stamp: str) -> Section:
     return Section("qt_rr", "Fig. 4: QT and RR", "; ".join(told) + ".", stamp, fig)
 
 
-def _sheet(ecgs: ECGSet, row: int, title: str, synthetic: bool) -> tuple[str, bytes]:
-    return title, to_png(draw_12lead(ecgs, row, title=title, synthetic=synthetic), dpi=70)
+def _sheet(ecgs: ECGSet, row: int, title: str, synthetic: bool, stamp: str) -> tuple[str, bytes]:
+    fig = draw_12lead(ecgs, row, title=title, synthetic=synthetic)
+    fig.text(0.5, 0.003, stamp, fontsize=5, color=STAMP_COLOUR, ha="center", va="bottom")
+    return title, to_png(fig, dpi=90)
 
 
 def _four(values: pd.Series) -> str:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ecgveil.ecg import ECGSet
+from ecgveil.errors import ConfigError
 from ecgveil.files import make_folder
-from ecgveil.intake import take_in
+from ecgveil.intake import Intake, take_in
 from ecgveil.kinds import DataSet
 from ecgveil.pipeline import Listener, trained
 from ecgveil.recipe import Recipe, load_recipe
@@ -42,6 +42,7 @@ class Job:
     changes : settings changed in every recipe
     tell : progress
     all_patients : the scale leaves the patients alone
+    taken : what was read so far
     """
 
     name: str
@@ -52,10 +53,22 @@ class Job:
     changes: dict[str, Any]
     tell: Tell
     all_patients: bool = False
+    taken: list[Intake] = field(default_factory=list)
 
     def recipe(self, name: str, **own: Any) -> Recipe:
-        """A recipe with `own` settings, dots written as __, then the scale, then the changes asked for."""
+        """A recipe with the study's `own` settings, dots written as __, the scale, and the changes asked for.
+
+        Raises
+        ------
+        ConfigError
+            A change asked for is the study's own setting: its figures would not be what they are called.
+        """
         overrides = {key.replace("__", "."): value for key, value in own.items()}
+        fixed = overrides.keys() & self.changes.keys() - {"training.snapshots"}
+        if fixed:
+            raise ConfigError(f"study {self.name} sets {', '.join(sorted(fixed))} itself; leave it out of --set")
+        if self.changes.get("training.snapshots") == 0:
+            raise ConfigError("training.snapshots is 0, and a study looks at them; give 1 or more, or leave it out")
         plain = load_recipe(name, overrides)
         for key in ("epochs", "steps"):
             if length := getattr(plain.training, key):
@@ -75,22 +88,24 @@ class Job:
         """Where the records are; the embedded clinic is written first where none were given."""
         if self.data:
             return self.data
-        clinic = self.runs / "clinic"
+        clinic = self.runs / f"clinic-{self.seed}"
         if not (clinic / "RECORDS").is_file():
             make_folder(self.runs)
             write_clinic(clinic, CLINIC, seed=self.seed)
         return (clinic,)
 
-    @cached_property
+    @property
     def source(self) -> str:
         """What the data are, for stamps."""
         if self.data:
-            return " + ".join(folder.resolve().name for folder in self.data)
+            made = " (made by ecgveil)" if any(each.made_here for each in self.taken) else ""
+            return " + ".join(folder.resolve().name for folder in self.data) + made
         return f"embedded clinic (simulated, {CLINIC} patients)"
 
     def read(self, recipe: Recipe) -> ECGSet:
         """The records as the recipe needs them."""
-        return take_in(self.folders, recipe, resample=True, progress=self.progress("reading")).ecgs
+        self.taken.append(take_in(self.folders, recipe, resample=True, progress=self.progress("reading")))
+        return self.taken[-1].ecgs
 
     def share(self, ecgs: ECGSet) -> ECGSet:
         """Those of as many patients as the scale leaves, drawn at random."""

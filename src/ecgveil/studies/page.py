@@ -29,6 +29,7 @@ class Best(str):
     __slots__ = ()
 
 
+STAMP_COLOUR = "#5b6470"
 STYLE: dict[Any, Any] = {"font.size": 9, "axes.titlesize": 9.5, "axes.spines.top": False, "axes.spines.right": False}
 
 
@@ -61,6 +62,19 @@ def new_figure(width: float, height: float) -> Figure:
     """A figure in inches, with room for its stamp."""
     with mpl.rc_context(STYLE):
         return Figure(figsize=(width, height), layout="constrained")
+
+
+def what_was_read(job: Job) -> list[Section]:
+    """What reading the records left out or changed, where there is anything to say."""
+    if not job.taken:
+        return []
+    taken = job.taken[-1]
+    rows = [(f"{n} records left out", reason) for reason, n in taken.left_out.items()]
+    rows += [("", note) for note in taken.notes]
+    if not rows:
+        return []
+    table = pd.DataFrame(rows, columns=["records", "what"])
+    return [Section("records", "The records", f"{taken.kept} were read.", job.source, table=table)]
 
 
 def write_page(folder: Path, name: str, summary: str, source: str, sections: list[Section], job: Job) -> None:
@@ -114,7 +128,7 @@ def _png(section: Section) -> bytes:
     """The figure with its stamp below it, so that it cannot be shown without."""
     fig = section.figure
     assert fig is not None
-    fig.supxlabel(section.stamp, fontsize=6.5, color="#5b6470", ha="right", x=0.995, wrap=True)
+    fig.supxlabel(section.stamp, fontsize=6.5, color=STAMP_COLOUR, ha="right", x=0.995, wrap=True)
     return to_png(fig)
 
 

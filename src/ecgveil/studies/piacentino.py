@@ -11,9 +11,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from ecgveil.ecg import ECGSet, concat
+from ecgveil.errors import RecordError
 from ecgveil.evaluation.features import draw_rows
 from ecgveil.models.draw import draw
 from ecgveil.paper import REAL_COLOUR, SYNTHETIC_COLOUR
+from ecgveil.split import split
 from ecgveil.standardize import STANDARDIZERS
 from ecgveil.studies.job import Job, Trained
 from ecgveil.studies.page import STYLE, Section, new_figure
@@ -36,7 +38,9 @@ COMPARED = 200  # windows of each kind in the table
 def images(job: Job, folder: Path) -> list[Section]:
     """One recipe: its images along training, its series beside real ones, its losses, and what can be counted."""
     recipe = job.recipe(job.name, training__snapshots=SNAPSHOTS)
-    trained = job.train(recipe, job.share(job.read(recipe)))
+    real = job.share(job.read(recipe))
+    _check_windows(real, job)
+    trained = job.train(recipe, real)
     return [
         truth(trained),
         evolution(trained),
@@ -46,6 +50,15 @@ def images(job: Job, folder: Path) -> list[Section]:
         counted(trained),
         warnings(trained),
     ]
+
+
+def _check_windows(real: ECGSet, job: Job) -> None:
+    held_out = len(split(real, seed=job.seed).holdout)
+    if held_out < SERIES:
+        raise RecordError(
+            f"{len(real)} windows of {len(set(real.patient_id))} patients leave {held_out} not to train on, and "
+            f"{SERIES} are drawn: give more records, a larger --scale or --all-patients, or a smaller data.n_samples"
+        )
 
 
 def truth(trained: Trained) -> Section:
@@ -92,7 +105,7 @@ def series(trained: Trained) -> Section:
         for i, (left, right) in enumerate(axes):
             _trace(left, holdout, rows[i], REAL_COLOUR)
             _trace(right, made.pick(holdout.leads), i, SYNTHETIC_COLOUR)
-        axes[0][0].set_title(f"real, {', '.join(holdout.leads)}")
+        axes[0][0].set_title(f"real, {', '.join(holdout.leads)}, {holdout.units}")
         axes[0][1].set_title("SYNTHETIC")
         for ax in axes[-1]:
             ax.set_xlabel("s")
@@ -118,12 +131,13 @@ def standardized(trained: Trained) -> Section:
     """4.1 and Fig. 9: the values of the training windows, and both ways to make grey levels of them, side by side."""
     train, encoder = trained.parts.train, trained.run.encoder
     values = train.signal[_rows(train, 500, trained)].ravel()
-    both = {name: STANDARDIZERS[name]().fit(train.signal) for name in ("min-max", "adapted-range")}
+    published = ("min-max", "adapted-range") if train.units == "mV" else ("min-max",)  # its span is in mV
+    both = {name: STANDARDIZERS[name]().fit(train.signal) for name in published}
     both[encoder.names[0]] = encoder.standardize  # with the recipe's own settings
     window = trained.parts.holdout.take(_rows(trained.parts.holdout, 1, trained))
     with mpl.rc_context(STYLE):
         fig = new_figure(9, 2.6)
-        axes = fig.subplots(1, 3, width_ratios=[2, 1, 1])
+        axes = fig.subplots(1, 1 + len(both), width_ratios=[2, *[1] * len(both)])
         axes[0].hist(np.clip(values, -3, 3), 120, color=REAL_COLOUR)
         axes[0].set(xlabel=f"{train.units} (beyond 3 in the last bin)", ylabel="values", yscale="log")
         for ax, (name, each) in zip(axes[1:], both.items(), strict=True):
@@ -133,7 +147,8 @@ def standardized(trained: Trained) -> Section:
     for name, each in both.items():
         cut = each.saturated_
         columns[name] = [f"{1000 * each.step_mv:.1f}", f"{cut['values']:.2%}", f"{cut['windows']:.1%}"]
-    columns["P1, adapted range"] = ["9.8", "", "4 %"]
+    if train.units == "mV":
+        columns["P1, adapted range"] = ["9.8", "", "4 %"]
     text = "How fine the grey levels are and what lies beyond them; the same window both ways."
     return Section("standardized", "4.1 and Fig. 9: standardisation", text, trained.stamp, fig, pd.DataFrame(columns))
 
@@ -189,8 +204,10 @@ def by_class(trained: Trained, how: str) -> Section:
                 if i < len(rows):
                     _trace(axes[i][2 * k], holdout, rows[i], REAL_COLOUR)
                 _trace(axes[i][2 * k + 1], made, i, SYNTHETIC_COLOUR)
-            axes[0][2 * k].set_title(f"{name}: real")
+            axes[0][2 * k].set_title(f"{name}: real, {holdout.units}")
             axes[0][2 * k + 1].set_title("SYNTHETIC")
+        for ax in axes[-1]:
+            ax.set_xlabel("s")
     return Section("classes", f"Fig. 20: series of each class ({how})", "Real ones drawn at random; in each row the "
                    "same noise for each class.", trained.stamp, fig)  # fmt: skip
 
@@ -210,7 +227,8 @@ def accuracy(trained: Trained, how: str) -> Section:
         ax.axhline(1 / max(1, len(names)), color="#888888", ls=":", lw=1, label="guessing, equal classes")
         ax.set(xlabel="epoch", ylabel="accuracy of the class head", ylim=(0, 1))
         ax.legend(frameon=False)
-    text = "P1: on synthetic windows 30 to 40 % at first, very high before epoch 50; on real ones highest near 300."
+    text = "" if rows else "Too short a training for the class head to be asked. "
+    text += "P1: on synthetic windows 30 to 40 % at first, very high before epoch 50; on real ones highest near 300."
     return Section("accuracy", f"Fig. 21: class accuracy along training ({how})", text, trained.stamp, fig)
 
 

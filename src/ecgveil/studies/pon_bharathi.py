@@ -79,7 +79,8 @@ def run(job: Job, folder: Path) -> list[Section]:
 
 def recipe_of(job: Job) -> Recipe:
     """The study's recipe; the embedded clinic has labels of its own."""
-    own = {"data__labels": CLINIC_LABELS} if not job.data and load_recipe(job.name).data.labels else {}
+    labelled = load_recipe(job.name).data.labels and "data.labels" not in job.changes
+    own = {"data__labels": CLINIC_LABELS} if not job.data and labelled else {}
     return job.recipe(job.name, training__snapshots=SNAPSHOTS, **own)
 
 
@@ -140,7 +141,7 @@ def related(table: pd.DataFrame, stamp: str) -> Section:
     ]
     columns = ["measure", "Spearman", "95 % interval", "p", "sign if it follows the rules", "follows"]
     if not rows:
-        rows = [("-", float("nan"), "-", float("nan"), "-", "-")]
+        rows = [("-", "-", "-", "-", "-", "-")]
     text = (
         f"Rank correlation with the share of valid rules. {found.attrs['note']} Intervals and p are of each measure "
         "alone: of ten that follow nothing, one is below p = 0.1. What is counted on the rules "

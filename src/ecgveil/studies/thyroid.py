@@ -158,7 +158,7 @@ def evolution(trained: Trained) -> Section:
     with mpl.rc_context(STYLE):
         fig = new_figure(9, 5.2)
         axes = fig.subplots(4, IMAGES)
-        for line, step in zip(axes, (steps[0], steps[(len(steps) - 1) // 2], steps[-1]), strict=False):
+        for line, step in zip(axes, sorted({steps[0], steps[(len(steps) - 1) // 2], steps[-1]}), strict=False):
             for ax, tensor in zip(line, draw(trained.at(step).generator, 0, 0, IMAGES), strict=True):
                 _image(ax, tensor)
             line[0].set_title(f"SYNTHETIC, epoch {trained.epoch(step):.3g}", loc="left", color=SYNTHETIC_COLOUR)
