@@ -102,6 +102,8 @@ def test_what_is_known_of_few_people_is_refused():
     with pytest.raises(RecordError, match="age and heart_rate of data.conditions can be told of 9 patients .* 10 are"):
         Conditions.fit(LABELS, PATIENTS, ["MI"], traits)
     with pytest.raises(RecordError, match="no combination of data.labels and a known sex is shared by 5 patients"):
+        Conditions.fit(LABELS, PATIENTS, ["MI"], {"sex": ["female"] * 4 + [""] * 396})
+    with pytest.raises(RecordError, match="no training record names a sex.* leave it out"):
         Conditions.fit(LABELS, PATIENTS, ["MI"], {"sex": [""] * 400})
 
 
