@@ -276,3 +276,14 @@ def test_each_label_has_its_rhythm():
     assert fitted.parts[fitted.order.index(3)] is None
     assert fitted.parts[-1] is None  # every record bears something
     assert rr(0, 0, 0, 1)[0] == pytest.approx(0.83, abs=0.1)  # so the whole population stands in
+
+
+@pytest.mark.parametrize("name", ["wavegan-star", "pulse2pulse"])
+def test_noise_is_heard_before_training(name):
+    model, context = MODELS[name], Context((8, 2500), 250.0)
+    torch.manual_seed(0)
+    generator = model.generator(model.settings(width=20), context)
+    rng = np.random.default_rng(0)
+    with torch.no_grad():
+        made = generator(stack([generator.draw(rng) for _ in range(8)]))
+    assert made.std(dim=0).mean() > 0.3 * made.std()  # 0.003 with torch's own initial weights for WaveGAN*
