@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
+from textwrap import fill
 
 import matplotlib as mpl
 import numpy as np
@@ -109,7 +110,8 @@ def checkpoints(trained: dict[str, Trained], job: Job) -> tuple[pd.DataFrame, tu
             cells[name].append(f"{100 * normal / number:.1f} [{100 * low:.1f}, {100 * high:.1f}]")
     for name, each in trained.items():
         best = int(np.argmax([shares[name, step] for step in _sixths(each)]))
-        cells[name][best] = Best(cells[name][best])
+        if shares[name, _sixths(each)[best]]:  # of nothing, nothing is best
+            cells[name][best] = Best(cells[name][best])
     columns: dict[str, list] = {"P2's epochs": list(EPOCHS)}
     for name, each in trained.items():
         columns[f"{name}, epochs"] = [round(each.epoch(step), 2) for step in _sixths(each)]
@@ -218,7 +220,7 @@ def qt_rr(real: pd.DataFrame, found: pd.DataFrame, stamp: str) -> Section:
 
 def _sheet(ecgs: ECGSet, row: int, title: str, synthetic: bool, stamp: str) -> tuple[str, bytes]:
     fig = draw_12lead(ecgs, row, title=title, synthetic=synthetic)
-    fig.text(0.5, 0.003, stamp, fontsize=5, color=STAMP_COLOUR, ha="center", va="bottom")
+    fig.text(0.99, 0.004, fill(stamp, 170), fontsize=4.5, color=STAMP_COLOUR, ha="right", va="bottom")
     return title, to_png(fig, dpi=90)
 
 
