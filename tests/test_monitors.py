@@ -81,6 +81,19 @@ def test_losses_and_infinities_are_divergence(what):
     assert [warning["kind"] for warning in warned(watched(lambda step: what))] == ["divergence"]
 
 
+def test_a_wasserstein_distance_that_turns_is_divergence():
+    def said(usual, now):
+        monitor = Monitor(saturates=False)
+        for k in range(30):
+            monitor.see(row(20 * k, critic_loss=usual))
+        return [w["kind"] for k in range(30, 36) for w in monitor.see(row(20 * k, critic_loss=now)).get("warning", ())]
+
+    assert said(-2.3, 0.9) == ["divergence"]
+    assert said(-2.3, -0.1) == said(-2.3, 0.1) == []  # a distance that has become small is what training is for
+    assert said(-0.2, 0.3) == []  # where there never was a clear one
+    assert not warned(watched(lambda step: {"critic_loss": 2.0}, monitor=Monitor()))  # the sign of logits means nothing
+
+
 def test_weights_that_stand_still_are_a_dead_critic():
     (warning,) = warned(watched(lambda step: {"critic_weights": 5.0}))
     assert warning["kind"] == "dead critic"

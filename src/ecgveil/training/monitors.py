@@ -39,6 +39,7 @@ GONE = 1e-3  # of the gradient's usual norm
 CONSTANT = 1e-8  # spread of scores
 SATURATED = 20.0  # margin of logits: neither player's gradient tells anything any more
 OVERTAKEN, BY = 0.05, -1.0  # critic accuracy, and margin of logits: near a balance the sign of a margin means little
+CLEAR, TURNED = 1.0, -0.1  # a Wasserstein distance that is one; share of it that a loss which has turned reaches
 GROWN_WEIGHTS, GROWN_LOSS = 1.4, 30.0  # healthy runs: 1.1 at the most; batch norm bears a wild rate without a loss
 
 
@@ -167,7 +168,12 @@ class Monitor:
             usual = float(np.median([abs(each[loss]) for each in self._looks[:-MEMORY]]))
             grown.append((abs(now[loss]) / max(1.0, usual), GROWN_LOSS))
         times, limit = max(grown, key=lambda each: each[0] / each[1])
-        return times > limit, times
+        if times > limit or self._saturates:
+            return times > limit, times
+        # A Wasserstein critic's loss is minus a distance: positive for long, its penalty is all that it earns.
+        distance = float(np.median([each["critic_loss"] for each in self._looks[:-MEMORY]]))
+        turned = now["critic_loss"] / min(distance, -CLEAR)
+        return distance < -CLEAR and turned < TURNED, turned
 
 
 def _diversity(look: Row) -> float:
