@@ -168,7 +168,7 @@ class Monitor:
             usual = float(np.median([abs(each[loss]) for each in self._looks[:-MEMORY]]))
             grown.append((abs(now[loss]) / max(1.0, usual), GROWN_LOSS))
         times, limit = max(grown, key=lambda each: each[0] / each[1])
-        if times > limit or self._saturates:
+        if times > limit or self._saturates or self._dead(now):
             return times > limit, times
         # A Wasserstein critic's loss is minus a distance: positive for long, its penalty is all that it earns.
         distance = float(np.median([each["critic_loss"] for each in self._looks[:-MEMORY]]))
