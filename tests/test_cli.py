@@ -161,7 +161,10 @@ def test_samples_of_somebody(folder, tmp_path):
         assert any(line.startswith("synthetic") for line in comments)
     for words, message in (
         (["--age", "old"], "--age old: write it as 63, or as 60:70"),
-        (["--heart-rate", "75:60"], "heart_rate is asked for from 75 to 60; give two numbers from 0 up, the lower first"),
+        (
+            ["--heart-rate", "75:60"],
+            "heart_rate is asked for from 75 to 60; give two numbers from 0 up, the lower first",
+        ),
         (["--sex", "w"], "sex is 'w'; ask for female or male, or for none"),
     ):
         assert ecgveil("sample", run, "--out", tmp_path / "none", *words) == (2, message)
