@@ -158,14 +158,14 @@ def evolution(trained: Trained) -> Section:
     with mpl.rc_context(STYLE):
         fig = new_figure(9, 5.2)
         axes = fig.subplots(4, IMAGES)
+        for ax in axes.flat:
+            ax.set_axis_off()
         for line, step in zip(axes, sorted({steps[0], steps[(len(steps) - 1) // 2], steps[-1]}), strict=False):
             for ax, tensor in zip(line, draw(trained.at(step).generator, 0, 0, IMAGES), strict=True):
                 _image(ax, tensor)
             line[0].set_title(f"SYNTHETIC, epoch {trained.epoch(step):.3g}", loc="left", color=SYNTHETIC_COLOUR)
         for ax, tensor in zip(axes[3], encoder.encode(holdout.take(rows))[0], strict=False):
             _image(ax, tensor)
-        for ax in axes[3][len(rows) :]:
-            ax.set_axis_off()
         axes[3][0].set_title("real", loc="left", color=REAL_COLOUR)
     return Section("evolution", "Fig. 6: images along training", "Each column of the synthetic ones is one draw of "
                    "noise. P1: contrasted values in the binary zone between epochs 1 and 50, and yet values on the "
