@@ -40,7 +40,7 @@ class Intake:
     @property
     def made_here(self) -> bool:
         """Whether some of the records were themselves made by ecgveil."""
-        return any(OURS in finding.notes for finding in self.findings if finding.kept)
+        return _made_here(self.findings)
 
 
 def take_in(
@@ -127,6 +127,10 @@ def _placed(ecgs: ECGSet, known: set[str], place: int) -> ECGSet:
     return replace(ecgs, record_name=names, patient_id=patients)
 
 
+def _made_here(findings: Sequence[Finding]) -> bool:
+    return any(OURS in finding.notes for finding in findings if finding.kept)
+
+
 def _notes(findings: Sequence[Finding], fs: float) -> list[str]:
     rates = Counter(finding.fs for finding in findings if finding.kept and finding.fs != fs)
     told = [f"{n} records were resampled from {rate:g} to {fs:g} Hz." for rate, n in sorted(rates.items())]
@@ -137,6 +141,6 @@ def _notes(findings: Sequence[Finding], fs: float) -> list[str]:
         told.append(
             f"{unnamed} records name no patient; each was taken for a person of its own when the set was split."
         )
-    if OURS in repairs:
+    if _made_here(findings):
         told.append("What is called real here was itself made by ecgveil: this shows the program, not a clinic.")
     return told

@@ -131,7 +131,7 @@ class Monitor:
             "vanishing gradient": (not dead and gradient < GONE, gradient),
             "saturated critic": (self._saturates and accuracy == 1.0 and margin > SATURATED, margin),
             "overtaken critic": (self._saturates and accuracy < OVERTAKEN and margin < BY, accuracy),
-            "divergence": self._growth(),
+            "divergence": self._growth(dead),
         }
 
     def _collapsed(self) -> bool:
@@ -153,7 +153,7 @@ class Monitor:
     def _usual(self, name: str) -> float:
         return float(np.median([each[name] for each in self._looks]))
 
-    def _growth(self) -> tuple[bool, float]:
+    def _growth(self, dead: bool) -> tuple[bool, float]:
         """Whether weights or losses have outgrown what is allowed, and how many times as large they are as before."""
         now = self._looks[-1]
         finite = [now[f"{player}_{figure}"] for player in PLAYERS for figure in ("weights", "gradient")]
@@ -168,7 +168,7 @@ class Monitor:
             usual = float(np.median([abs(each[loss]) for each in self._looks[:-MEMORY]]))
             grown.append((abs(now[loss]) / max(1.0, usual), GROWN_LOSS))
         times, limit = max(grown, key=lambda each: each[0] / each[1])
-        if times > limit or self._saturates or self._dead(now):
+        if times > limit or self._saturates or dead:
             return times > limit, times
         # A Wasserstein critic's loss is minus a distance: positive for long, its penalty is all that it earns.
         distance = float(np.median([each["critic_loss"] for each in self._looks[:-MEMORY]]))
