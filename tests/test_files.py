@@ -3,7 +3,7 @@ import os
 
 import pytest
 
-from ecgveil.errors import RunError
+from ecgveil.errors import RunError, Stopped
 from ecgveil.files import new_folder, require_free, write_atomic, write_together
 
 
@@ -15,6 +15,11 @@ def test_a_new_folder_is_there_whole_or_not_at_all(tmp_path):
     with pytest.raises(KeyError), new_folder(tmp_path / "other"):
         raise KeyError
     assert [path.name for path in tmp_path.iterdir()] == ["deep"]
+
+
+def test_a_run_that_was_asked_to_stop_is_still_said_to_have_stopped(tmp_path):
+    with pytest.raises(Stopped, match=f"^stopped in {tmp_path / 'out'}$"), new_folder(tmp_path / "out") as folder:
+        raise Stopped(f"stopped in {folder}")
 
 
 def test_what_a_killed_process_left_is_cleared_and_what_a_living_one_builds_is_not(tmp_path):

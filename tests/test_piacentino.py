@@ -208,6 +208,7 @@ def test_other_diagnoses_are_other_data(clinic, tmp_path):
         ("piacentino-min-max", {"encoder.span_sd": 9.0}, "encoder.span_sd is no setting of the min-max standardizer"),
         ("piacentino-z", {"encoder.arrange": "waveform"}, "takes encoder.arrange = 'z', not 'waveform'"),
         ("piacentino-six", {"encoder.arrange": "blocks", "data.n_samples": 2000}, "do not fill a square image"),
+        ("piacentino-z", {"model.widths": [0, 4, 4]}, "widths.*greater than or equal to 1"),
     ],
 )
 def test_what_does_not_go_together_is_refused(name, changes, message):
