@@ -1,0 +1,66 @@
+"""What an ECG is taken apart into, and the time of a complex."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+RATE_HZ = 250.0  # of a complex
+BEFORE_S = 0.36  # of R in it
+LENGTH = 256  # samples: 1.02 s
+STRETCHED_AFTER_S = 0.1  # from where on time goes with RR ** 0.35: the ST segment and T
+EXPONENT = 0.35
+QRS_S, T_S = (-0.06, 0.08), (0.12, 0.50)  # where amplitudes of beats are compared
+EDGES_HZ = np.concatenate([[0.05], np.geomspace(0.6, 125.0, 14), [160.0, 200.0, 250.0]])  # of the noise's bands
+BANDS = len(EDGES_HZ) - 1
+BURSTS_HZ = 6.0  # below and above which noise has a burstiness of its own
+
+_LIMB = {"RA": 0, "LA": 1, "LL": 2}
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Of n ECGs in one unit (mV or sd).
+
+    Parameters
+    ----------
+    complexes : (n, C, LENGTH)
+    noise : power of each electrode in each band, per Hz, (n, E, BANDS); NaN above half the sampling rate
+    spread : standard deviation of the share by which QRS and T of a beat are larger than usual, (n, 2, C)
+    common : the same for what all leads share, (n, 2)
+    bursts : standard deviation of the logarithm of the noise's power along time, below and above 6 Hz, (n, 2)
+    """
+
+    complexes: np.ndarray
+    noise: np.ndarray
+    spread: np.ndarray
+    common: np.ndarray
+    bursts: np.ndarray
+
+
+def electrodes(leads: tuple[str, ...]) -> np.ndarray:
+    """What each electrode adds to each lead, (C, E).
+
+    Where all leads are among I, II and V1 to V6: right arm, left arm, left leg, then one for each V lead, whose
+    reference is the mean of the three (Wilson). Otherwise each lead stands for an electrode of its own.
+    """
+    if not set(leads) <= {"I", "II", *(f"V{k}" for k in range(1, 7))}:
+        return np.eye(len(leads))
+    chest = [lead for lead in leads if lead.startswith("V")]
+    mix = np.zeros((len(leads), 3 + len(chest)))
+    for row, lead in zip(mix, leads, strict=True):
+        if lead == "I":
+            row[_LIMB["LA"]], row[_LIMB["RA"]] = 1, -1
+        elif lead == "II":
+            row[_LIMB["LL"]], row[_LIMB["RA"]] = 1, -1
+        else:
+            row[:3], row[3 + chest.index(lead)] = -1 / 3, 1
+    return mix
+
+
+def places(time: np.ndarray, rr: np.ndarray, usual: np.ndarray) -> np.ndarray:
+    """Times since R, s -> places in a complex, in samples of it, where the coming RR is `rr` and usually `usual`, s."""
+    stretch = np.clip(rr / usual, 0.5, 2.0) ** EXPONENT
+    late = STRETCHED_AFTER_S + (time - STRETCHED_AFTER_S) / stretch
+    return (np.where(time > STRETCHED_AFTER_S, late, time) + BEFORE_S) * RATE_HZ
