@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from ecgveil.complexes.encoder import ComplexEncoder
 from ecgveil.ecg import ECGSet, concat
 from ecgveil.encoder import Encoder
 from ecgveil.errors import ConfigError, RecordError
@@ -53,7 +54,17 @@ def _ecg_form(ecgs: ECGSet, recipe: Recipe) -> None:
         )
 
 
-def _fit_ecg(train: ECGSet, recipe: Recipe) -> Encoder:
+class EcgEncoder:
+    """Either of the two: signals as they are, or taken apart."""
+
+    @staticmethod
+    def from_json(data: dict[str, Any]) -> Encoder | ComplexEncoder:
+        return (ComplexEncoder if "complexes" in data else Encoder).from_json(data)
+
+
+def _fit_ecg(train: ECGSet, recipe: Recipe) -> Encoder | ComplexEncoder:
+    if recipe.encoder.arrange == "complexes":
+        return ComplexEncoder.fit(train)
     return Encoder.fit(train, recipe.encoder.standardize, recipe.encoder.arrange, **recipe.encoder_settings())
 
 
@@ -81,7 +92,7 @@ def _image_form(images: ImageSet, recipe: Recipe) -> None:
 
 
 KINDS = {
-    "ecg": Kind(ECGSet, "read()", concat, Encoder, _fit_ecg, _ecg_form),
+    "ecg": Kind(ECGSet, "read()", concat, EcgEncoder, _fit_ecg, _ecg_form),
     "table": Kind(TableSet, "read_table()", join_tables, TableEncoder, _fit_table, _table_form),
     "images": Kind(
         ImageSet, "read_images()", join_images, ImageEncoder, lambda train, recipe: ImageEncoder.fit(train), _image_form

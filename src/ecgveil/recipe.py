@@ -24,6 +24,7 @@ from ecgveil.other_data import OTHER_SETTINGS, ImageSettings, TableSettings, che
 from ecgveil.standardize import STANDARDIZERS
 from ecgveil.training.objectives import OBJECTIVES
 
+COMPLEXES = "complexes"  # the arrangement that is more: ECGs taken apart, see ecgveil.complexes
 Share = Annotated[float, Field(ge=0, lt=1)]
 Label = Annotated[str, Field(min_length=1, max_length=200)]
 
@@ -170,7 +171,7 @@ class Recipe(Settings):
             raise ValueError(f"data.conditions names something twice: {', '.join(self.data.conditions)}")
         for value, kind, known in (
             (self.encoder.standardize, "encoder.standardize", STANDARDIZERS),
-            (self.encoder.arrange, "encoder.arrange", ARRANGEMENTS),
+            (self.encoder.arrange, "encoder.arrange", {**ARRANGEMENTS, COMPLEXES: None}),
         ):
             if value not in known:
                 raise ValueError(_unknown(kind, value, known))
@@ -180,6 +181,17 @@ class Recipe(Settings):
     def _check_fit(self) -> None:
         """Standardizer, arrangement and model go together."""
         name, layout, own = self.encoder.standardize, self.encoder.arrange, self.encoder_settings()
+        if (layout == COMPLEXES) != (self.model["architecture"] == "veil"):
+            raise ValueError(f"encoder.arrange = '{COMPLEXES}' and model veil go together, and with nothing else")
+        if layout == COMPLEXES:
+            if own or name != "per-lead":
+                raise ValueError(
+                    f"encoder.arrange = '{COMPLEXES}' goes with standardize = 'per-lead', without settings"
+                )
+            model = MODELS["veil"]
+            self._check_classes(model)
+            self._check_beats(model)
+            return
         shape = self._arranged_shape({key: own.pop(key) for key in ("order_seed", "order") if key in own})
         known = set(inspect.signature(STANDARDIZERS[name]).parameters)
         known |= {"span_sd"} if "span_mv" in known else set()

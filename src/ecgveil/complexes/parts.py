@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -37,6 +37,9 @@ class Parts:
     spread: np.ndarray
     common: np.ndarray
     bursts: np.ndarray
+
+    def take(self, rows: list[int]) -> Parts:
+        return Parts(*(getattr(self, each.name)[rows] for each in fields(self)))
 
 
 def electrodes(leads: tuple[str, ...]) -> np.ndarray:

@@ -54,7 +54,7 @@ def _heart(parts: Parts, i: int, r: np.ndarray, fs: float, n_samples: int, rng: 
     usual = float(np.median(np.diff(r)))
     coming = np.append(np.diff(r), usual)
     more = _larger(parts, i, r, rng)  # (beats, 2, C)
-    y = np.zeros((len(fine[0]) and fine.shape[0], n_samples), np.float32)
+    y = np.zeros((len(fine), n_samples), np.float32)
     for beat, (at, rr) in enumerate(zip(r, coming, strict=True)):
         first = max(0, int(np.ceil((at - BEFORE_S) * fs)))
         last = min(n_samples, int((at + 1.5 * LENGTH / RATE_HZ) * fs))
@@ -72,7 +72,9 @@ def _heart(parts: Parts, i: int, r: np.ndarray, fs: float, n_samples: int, rng: 
 def _fine(complex_: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """A complex at a finer rate (C, _FINER LENGTH), its fading at both ends, and where QRS and T are."""
     n = LENGTH * _FINER
-    spectrum = np.fft.rfft(np.concatenate([complex_, complex_[:, ::-1]], axis=1), axis=1)  # mirrored: no jump at the end
+    spectrum = np.fft.rfft(
+        np.concatenate([complex_, complex_[:, ::-1]], axis=1), axis=1
+    )  # mirrored: no jump at the end
     fine = np.fft.irfft(spectrum, n=2 * n, axis=1)[:, :n].astype(np.float32) * _FINER
     time = np.arange(n) / (RATE_HZ * _FINER) - BEFORE_S
     end = LENGTH / RATE_HZ - BEFORE_S

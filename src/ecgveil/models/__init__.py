@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple
 
-from ecgveil.models import beat, bilstm_cnn, conv1d, fcn, piacentino, pulse2pulse, wavegan
+from ecgveil.models import beat, bilstm_cnn, conv1d, fcn, piacentino, pulse2pulse, veil, wavegan
 
 
 class Model(NamedTuple):
@@ -31,6 +31,9 @@ MODELS = {
         pulse2pulse.Critic,
         multiple=2500,
         takes_conditions=True,
+    ),
+    "veil": Model(
+        veil.VeilSettings, veil.Generator, veil.Critic, dimensions=1, needs_rhythm=True, takes_conditions=True
     ),
     "wavegan-star": Model(
         wavegan.WaveGanSettings, wavegan.Generator, wavegan.Critic, multiple=2500, takes_conditions=True

@@ -21,6 +21,7 @@ STATISTICS = ("log mean RR in s", "log RMSSD in s", "log SD of 5-beat mean RR in
 _RECORDS_A_COMPONENT = 25
 _MAX_COMPONENTS = 4
 _RECORDS_A_PART = 2 * _RECORDS_A_COMPONENT
+_CENTRE, _SCALE = np.array([-0.2, -3.5, -3.5, 0.0]), np.array([0.25, 1.0, 1.0, 0.1])  # about those of adults
 _FLOOR_S = 0.004  # variations below one sample of 250 Hz are not resolved
 _RR_RANGE_S = (0.25, 3.0)
 _PREMATURE = 0.85  # a beat is premature when its RR is below this share of the record's median
@@ -43,6 +44,16 @@ def rhythm_statistics(rr: np.ndarray) -> np.ndarray | None:
     return np.array(
         [np.log(regular.mean()), np.log(rmssd + _FLOOR_S), np.log(slow + _FLOOR_S), premature.mean()], dtype=float
     )
+
+
+def standard_statistics(statistics: np.ndarray) -> np.ndarray:
+    """`STATISTICS` (..., 4) on a scale of about 1, the same for every population."""
+    return (statistics - _CENTRE) / _SCALE
+
+
+def plain_statistics(standard: np.ndarray) -> np.ndarray:
+    """The inverse of `standard_statistics`."""
+    return standard * _SCALE + _CENTRE
 
 
 @dataclass(frozen=True)
@@ -106,28 +117,39 @@ class Rhythm:
 
         `condition` changes nothing here; it does in a `LabelledRhythm`. `mean_rr`, in s, is drawn unless given.
         """
-        drawn = self._statistics(rng) if mean_rr is None else self._statistics_at(rng, mean_rr)
-        mean_rr = np.exp(drawn[0])
-        beats = int((seconds + 6.0) / min(mean_rr, 1.0) * 1.6) + 8
-        jitter = max(np.exp(drawn[1]) - _FLOOR_S, 0.0) / np.sqrt(2.0) * rng.standard_normal(beats)
-        # Slow variation: respiration and Mayer waves, as two sinusoids of random phase over the beats.
-        slow = max(np.exp(drawn[2]) - _FLOOR_S, 0.0)
-        cycle = rng.uniform([3.0, 8.0], [6.0, 16.0])  # beats a cycle
-        phase = rng.uniform(0, 2 * np.pi, 2)
-        waves = np.sin(2 * np.pi * np.arange(beats)[:, None] / cycle + phase).sum(axis=1)
-        rr = mean_rr + slow * waves + jitter
-        early = np.flatnonzero(rng.random(beats) < max(drawn[3], 0.0))
-        early = early[np.diff(early, prepend=-9) > 2]
-        rr[early] *= rng.uniform(0.55, 0.8, early.size)
-        after = early[early + 1 < beats] + 1
-        rr[after] *= rng.uniform(1.1, 1.4, after.size)  # compensatory pause
-        rr = np.clip(rr, *_RR_RANGE_S)
-        times = -3.0 - rng.uniform(0, mean_rr) + np.cumsum(rr)
-        last = int(np.searchsorted(times, seconds + 3.0)) + 1
-        return times[:last], drawn
+        drawn = self.statistics(rng, condition, mean_rr)
+        return beat_times(rng, drawn, seconds), drawn
+
+    def statistics(
+        self, rng: np.random.Generator, condition: np.ndarray | None = None, mean_rr: float | None = None
+    ) -> np.ndarray:
+        """One record's `STATISTICS`, (4,), as for `draw`."""
+        return self._statistics(rng) if mean_rr is None else self._statistics_at(rng, mean_rr)
 
     def to_json(self) -> dict:
         return asdict(self)
+
+
+def beat_times(rng: np.random.Generator, statistics: np.ndarray, seconds: float) -> np.ndarray:
+    """R times in s from about -3 to `seconds` + 3 of a record with these `STATISTICS`, (4,)."""
+    drawn, mean_rr = statistics, np.exp(statistics[0])
+    beats = int((seconds + 6.0) / min(mean_rr, 1.0) * 1.6) + 8
+    jitter = max(np.exp(drawn[1]) - _FLOOR_S, 0.0) / np.sqrt(2.0) * rng.standard_normal(beats)
+    # Slow variation: respiration and Mayer waves, as two sinusoids of random phase over the beats.
+    slow = max(np.exp(drawn[2]) - _FLOOR_S, 0.0)
+    cycle = rng.uniform([3.0, 8.0], [6.0, 16.0])  # beats a cycle
+    phase = rng.uniform(0, 2 * np.pi, 2)
+    waves = np.sin(2 * np.pi * np.arange(beats)[:, None] / cycle + phase).sum(axis=1)
+    rr = mean_rr + slow * waves + jitter
+    early = np.flatnonzero(rng.random(beats) < max(drawn[3], 0.0))
+    early = early[np.diff(early, prepend=-9) > 2]
+    rr[early] *= rng.uniform(0.55, 0.8, early.size)
+    after = early[early + 1 < beats] + 1
+    rr[after] *= rng.uniform(1.1, 1.4, after.size)  # compensatory pause
+    rr = np.clip(rr, *_RR_RANGE_S)
+    times = -3.0 - rng.uniform(0, mean_rr) + np.cumsum(rr)
+    last = int(np.searchsorted(times, seconds + 3.0)) + 1
+    return times[:last]
 
 
 class RatePlace(NamedTuple):
@@ -198,9 +220,14 @@ class LabelledRhythm:
         self, rng: np.random.Generator, seconds: float, condition: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
         """One rhythm of somebody with this condition, (k,); see `Rhythm.draw`."""
+        drawn = self.statistics(rng, condition)
+        return beat_times(rng, drawn, seconds), drawn
+
+    def statistics(self, rng: np.random.Generator, condition: np.ndarray | None = None) -> np.ndarray:
+        """One record's `STATISTICS`, (4,), of somebody with this condition, (k,)."""
         part = None if condition is None else self.parts[self._part(self.order, condition)]
         mean_rr = None if condition is None or self.rate is None else self.rate.mean_rr(condition)
-        return (part or self.whole).draw(rng, seconds, mean_rr=mean_rr)
+        return (part or self.whole).statistics(rng, mean_rr=mean_rr)
 
     def to_json(self) -> dict:
         return asdict(self)

@@ -1,0 +1,142 @@
+"""ECGs -> the flat tensors that the veil model learns from, and back."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from ecgveil.complexes.analysis import analyse
+from ecgveil.complexes.parts import BANDS, EDGES_HZ, LENGTH, Parts, electrodes
+from ecgveil.complexes.synthesis import synthesise
+from ecgveil.ecg import ECGSet
+from ecgveil.errors import ConfigError, RecordError, RunError
+from ecgveil.models.rhythm import STATISTICS, beat_times, plain_statistics, rhythm_statistics, standard_statistics
+
+_FARTHEST = 15.0  # usual spreads: what lies beyond is no heart
+_CUT = 5.0  # standard deviations of a number
+_ALWAYS = 0.03  # of the mean electrode's power that each one has at the least: less is not to be told
+_LEAST = 1e-9
+
+
+@dataclass
+class ComplexEncoder:
+    """ECGs (C leads) -> (n, C LENGTH + m): complexes in usual spreads of their leads, and m standardised numbers.
+
+    Parameters
+    ----------
+    leads, fs, n_samples : of the ECGs
+    scale_ : usual standard deviation of each lead, (C,)
+    mean_, sd_ : of the numbers but the rhythm's statistics, (m - 4,)
+    """
+
+    leads: tuple[str, ...]
+    fs: float
+    n_samples: int
+    scale_: list[float]
+    mean_: list[float]
+    sd_: list[float]
+
+    @classmethod
+    def fit(cls, train: ECGSet) -> ComplexEncoder:
+        """Fit on the training part alone.
+
+        Raises
+        ------
+        RecordError
+            No ECG has a rhythm that can be read.
+        """
+        scale = np.median(train.signal.std(axis=2), axis=0)
+        encoder = cls(train.leads, train.fs, train.n_samples, np.where(scale > 0, scale, 1.0).tolist(), [], [])
+        parts, _, _ = encoder._parts(train)
+        if not len(parts.complexes):
+            raise RecordError(f"of {len(train)} ECGs none has beats that can be found")
+        numbers = encoder._numbers(parts)
+        encoder.mean_, encoder.sd_ = numbers.mean(axis=0).tolist(), (numbers.std(axis=0) + 1e-3).tolist()
+        return encoder
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (len(self.leads) * LENGTH + len(self.mean_) + len(STATISTICS),)
+
+    @property
+    def _bands(self) -> int:
+        return min(BANDS, int((EDGES_HZ[:-1] < min(self.fs, 250.0) / 2 - 1e-6).sum()))
+
+    def _parts(self, ecgs: ECGSet) -> tuple[Parts, np.ndarray, list[np.ndarray]]:
+        """Parts in usual spreads, the rows they are of, and R times."""
+        scaled = ecgs.signal / np.array(self.scale_, np.float32)[:, None]
+        plain = ECGSet(scaled, ecgs.fs, ecgs.leads, ecgs.record_name)
+        parts, rows, times = analyse(plain)
+        readable = [i for i, r in enumerate(times) if rhythm_statistics(np.diff(r[1:-1])) is not None]
+        return parts.take(readable), rows[readable], [times[i] for i in readable]
+
+    def _numbers(self, parts: Parts) -> np.ndarray:
+        power = np.nan_to_num(parts.noise[:, :, : self._bands])
+        power = np.log(power + _ALWAYS * power.mean(axis=1, keepdims=True) + _LEAST)
+        spread = np.log(np.concatenate([parts.spread.reshape(len(power), -1), parts.common], axis=1) + 0.01)
+        return np.concatenate([power.reshape(len(power), -1), spread, parts.bursts], axis=1)
+
+    def readable(self, ecgs: ECGSet) -> np.ndarray:
+        """Rows of the ECGs that have beats and a rhythm that can be read."""
+        return self._parts(ecgs)[1]
+
+    def encode(self, ecgs: ECGSet) -> tuple[np.ndarray, None]:
+        """Tensor (n, C LENGTH + m) float32.
+
+        Raises
+        ------
+        ConfigError
+            The ECGs have another form.
+        RecordError
+            One of them has no rhythm that can be read; `readable` says which have.
+        """
+        if (ecgs.leads, ecgs.fs, ecgs.n_samples) != (self.leads, self.fs, self.n_samples):
+            raise ConfigError(
+                f"the encoder takes {self.n_samples} samples of {', '.join(self.leads)} at {self.fs:g} Hz, "
+                f"not {ecgs.n_samples} of {', '.join(ecgs.leads)} at {ecgs.fs:g} Hz"
+            )
+        parts, rows, times = self._parts(ecgs)
+        if len(rows) < len(ecgs):
+            raise RecordError(f"{len(ecgs) - len(rows)} of {len(ecgs)} ECGs have no rhythm that can be read")
+        numbers = (self._numbers(parts) - self.mean_) / self.sd_
+        rhythm = standard_statistics(np.array([rhythm_statistics(np.diff(r[1:-1])) for r in times]))
+        complexes = np.clip(parts.complexes, -_FARTHEST, _FARTHEST).reshape(len(rows), -1)
+        return np.concatenate([complexes, np.clip(numbers, -_CUT, _CUT), rhythm], axis=1).astype(np.float32), None
+
+    def decode(self, tensor: np.ndarray) -> np.ndarray:
+        """(n, C LENGTH + m) -> (n, C, n_samples) float32: what is drawn for rhythm and noise follows from the row."""
+        rngs = [np.random.default_rng(list(hashlib.sha256(row.tobytes()).digest()[:16])) for row in tensor]
+        leads = len(self.leads)
+        end = len(STATISTICS)
+        numbers = tensor[:, leads * LENGTH : -end] * np.array(self.sd_) + self.mean_
+        sensors = electrodes(self.leads).shape[1]
+        power, rest = np.split(numbers, [sensors * self._bands], axis=1)
+        noise = np.full((len(tensor), sensors, BANDS), np.nan)
+        noise[:, :, : self._bands] = np.exp(power.reshape(len(tensor), sensors, -1))
+        spread = np.maximum(np.exp(rest[:, : 2 * leads + 2]) - 0.01, 0)
+        parts = Parts(
+            tensor[:, : leads * LENGTH].reshape(len(tensor), leads, LENGTH),
+            noise,
+            spread[:, : 2 * leads].reshape(len(tensor), 2, leads),
+            spread[:, 2 * leads :],
+            np.clip(rest[:, 2 * leads + 2 :], 0, 3),
+        )
+        statistics = plain_statistics(tensor[:, -end:].astype(float))
+        seconds = self.n_samples / self.fs
+        times = [beat_times(rng, each, seconds) for rng, each in zip(rngs, statistics, strict=True)]
+        made = synthesise(parts, times, self.leads, self.fs, self.n_samples, rngs)
+        return made * np.array(self.scale_, np.float32)[:, None]
+
+    def to_json(self) -> dict[str, Any]:
+        return {"complexes": asdict(self) | {"leads": list(self.leads)}}
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> ComplexEncoder:
+        try:
+            own = data["complexes"]
+            return cls(**{**own, "leads": tuple(own["leads"])})
+        except (KeyError, TypeError) as error:
+            raise RunError(f"encoder.json is damaged ({error}); fit again") from error
