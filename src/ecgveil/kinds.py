@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from ecgveil.complexes import COMPLEXES
 from ecgveil.complexes.encoder import ComplexEncoder
 from ecgveil.ecg import ECGSet, concat
 from ecgveil.encoder import Encoder
@@ -41,6 +42,7 @@ class Kind(NamedTuple):
     encoder: Any
     fit_encoder: Callable[[Any, Recipe], Any]
     check_form: Callable[[Any, Recipe], None]
+    learnable: Callable[[Any, Recipe], tuple[Any, dict[str, Any]]] = lambda data, recipe: (data, {})
 
 
 def _ecg_form(ecgs: ECGSet, recipe: Recipe) -> None:
@@ -63,9 +65,20 @@ class EcgEncoder:
 
 
 def _fit_ecg(train: ECGSet, recipe: Recipe) -> Encoder | ComplexEncoder:
-    if recipe.encoder.arrange == "complexes":
+    if recipe.encoder.arrange == COMPLEXES:
         return ComplexEncoder.fit(train)
     return Encoder.fit(train, recipe.encoder.standardize, recipe.encoder.arrange, **recipe.encoder_settings())
+
+
+def _learnable_ecg(train: ECGSet, recipe: Recipe) -> tuple[ECGSet, dict[str, Any]]:
+    """The ECGs that can be taken apart, where they are to be; and how many cannot, for provenance."""
+    if recipe.encoder.arrange != COMPLEXES:
+        return train, {}
+    rows = ComplexEncoder.readable(train)
+    if not len(rows):
+        raise RecordError(f"of {len(train)} training ECGs none has beats that can be found")
+    kept = train if len(rows) == len(train) else train.take(rows.tolist())
+    return kept, {"without_beats": len(train) - len(rows)}
 
 
 def _table_form(table: TableSet, recipe: Recipe) -> None:
@@ -92,7 +105,7 @@ def _image_form(images: ImageSet, recipe: Recipe) -> None:
 
 
 KINDS = {
-    "ecg": Kind(ECGSet, "read()", concat, EcgEncoder, _fit_ecg, _ecg_form),
+    "ecg": Kind(ECGSet, "read()", concat, EcgEncoder, _fit_ecg, _ecg_form, _learnable_ecg),
     "table": Kind(TableSet, "read_table()", join_tables, TableEncoder, _fit_table, _table_form),
     "images": Kind(
         ImageSet, "read_images()", join_images, ImageEncoder, lambda train, recipe: ImageEncoder.fit(train), _image_form

@@ -16,6 +16,7 @@ import tomli_w
 from pydantic import Discriminator, Field, Tag, ValidationError, field_validator, model_validator
 
 from ecgveil.arrange import ARRANGEMENTS, arrangement, arrangement_settings
+from ecgveil.complexes.parts import COMPLEXES
 from ecgveil.errors import ConfigError
 from ecgveil.leads import LEADS_12
 from ecgveil.models import MODELS, Model
@@ -24,7 +25,6 @@ from ecgveil.other_data import OTHER_SETTINGS, ImageSettings, TableSettings, che
 from ecgveil.standardize import STANDARDIZERS
 from ecgveil.training.objectives import OBJECTIVES
 
-COMPLEXES = "complexes"  # the arrangement that is more: ECGs taken apart, see ecgveil.complexes
 Share = Annotated[float, Field(ge=0, lt=1)]
 Label = Annotated[str, Field(min_length=1, max_length=200)]
 
@@ -99,6 +99,11 @@ class TrainingSettings(Settings):
     ema: float = Field(0.0, ge=0, lt=1, description="decay of the averaged generator that is sampled; 0 for none")
     augment_gain: float = Field(0.0, ge=0, le=10, description="SD of the log gain given to real and synthetic alike")
     augment_noise: float = Field(0.0, ge=0, le=1e4, description="SD of the noise given to both, model units")
+    marginals: float = Field(
+        0.0, ge=0, le=100, description="veil: weight of how simple features are distributed, beside the critic's loss"
+    )
+    marginals_batch: int = Field(128, ge=8, le=4096, description="synthetic samples of which that is told")
+    marginals_every: int = Field(2, ge=1, le=100, description="generator updates from one such comparison to the next")
     pictures: int = Field(8, ge=0, le=200, description="sample pictures along training")
     snapshots: int = Field(0, ge=0, le=200, description="averaged generators kept along training, evenly")
     candidates: int = Field(

@@ -6,8 +6,8 @@ bursty it is, and by how much beats differ. What a generator then learns is a fe
 record share, instead of 40,000 samples, most of which are repetition or noise.
 """
 
-from ecgveil.complexes.analysis import analyse
-from ecgveil.complexes.parts import BANDS, LENGTH, Parts
+from ecgveil.complexes.analysis import analyse, readable
+from ecgveil.complexes.parts import BANDS, COMPLEXES, LENGTH, Parts
 from ecgveil.complexes.synthesis import synthesise
 
-__all__ = ["BANDS", "LENGTH", "Parts", "analyse", "synthesise"]
+__all__ = ["BANDS", "COMPLEXES", "LENGTH", "Parts", "analyse", "readable", "synthesise"]

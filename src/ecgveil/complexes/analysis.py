@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from fractions import Fraction
 
@@ -24,6 +25,7 @@ from ecgveil.complexes.parts import (
 )
 from ecgveil.ecg import ECGSet
 from ecgveil.measure.beats import r_peaks
+from ecgveil.models.rhythm import rhythm_statistics
 
 LEAST_BEATS = 4
 _WANDER = 13  # cosines, up to 0.6 Hz in 10 s
@@ -31,35 +33,43 @@ _SMOOTH, _SMALL = 0.05, 1e-2  # weights of the second difference and of the size
 _ROUNDS = 2  # of moving R peaks to where the complex fits best
 _FARTHEST_S = 0.008  # that an R peak moves in a round
 _TIME_S = np.arange(LENGTH) / RATE_HZ - BEFORE_S
+_MUSCLE_HZ = 8.0  # from where on what a complex leaves over is noise, and none of it slow enough for P or T
+
+
+def readable(ecgs: ECGSet) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Rows of the ECGs that have `LEAST_BEATS` beats and a rhythm that can be read, and their R times in s."""
+    times = [peaks / ecgs.fs for peaks in r_peaks(ecgs)]
+    rows = [row for row, r in enumerate(times) if len(r) >= LEAST_BEATS and rhythm_statistics(np.diff(r)) is not None]
+    return np.array(rows, int), [times[row] for row in rows]
 
 
 def analyse(
-    ecgs: ECGSet, progress: Callable[[int, int], object] = lambda done, total: None
-) -> tuple[Parts, np.ndarray, list[np.ndarray]]:
+    ecgs: ECGSet,
+    times: list[np.ndarray],
+    progress: Callable[[int, int], object] = lambda done, total: None,
+) -> tuple[Parts, list[np.ndarray]]:
     """Take ECGs apart.
 
     Parameters
     ----------
     ecgs : of 250 Hz or more; lower rates give smooth complexes
+    times : R times of each in s, as `readable` gives them
     progress : called with (done, total)
 
     Returns
     -------
-    parts : of the ECGs that have `LEAST_BEATS` beats
-    rows : which these are, (n,)
-    times : their R times, s, each with one beat more at either end
+    parts : of the ECGs
+    times : their R times, s, where the complex fits best, each with one beat more at either end
     """
     mix = electrodes(ecgs.leads)
-    found, rows, times = [], [], []
-    for row, peaks in enumerate(r_peaks(ecgs)):
-        if len(peaks) >= LEAST_BEATS:
-            one, r = _one(ecgs.signal[row].astype(float), ecgs.fs, peaks / ecgs.fs, mix)
-            found.append(one)
-            rows.append(row)
-            times.append(r)
-        progress(row + 1, len(ecgs))
+    found, refined = [], []
+    for row, r in enumerate(times):
+        one, better = _one(ecgs.signal[row].astype(float), ecgs.fs, r, mix)
+        found.append(one)
+        refined.append(better)
+        progress(row + 1, len(times))
     columns = [np.array(each, np.float32) for each in zip(*found, strict=True)] if found else [np.empty(0)] * 5
-    return Parts(*columns), np.array(rows, int), times
+    return Parts(*columns), refined
 
 
 def _one(signal: np.ndarray, fs: float, r: np.ndarray, mix: np.ndarray) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
@@ -68,10 +78,16 @@ def _one(signal: np.ndarray, fs: float, r: np.ndarray, mix: np.ndarray) -> tuple
     slow = resample_poly(signal, ratio.numerator, ratio.denominator, axis=1, padtype="line").T  # (T', C)
     usual = float(np.median(np.diff(r)))
     r = np.concatenate([[r[0] - usual], r, [r[-1] + usual]])  # a beat may reach in from either side
+    found = r
     for _ in range(_ROUNDS):
         complex_, wander, rest, beats = _fitted(slow, float(fs * ratio), r, usual)
         r = r + _shifts(complex_, rest, beats)
+    if rhythm_statistics(np.diff(r[1:-1])) is None:
+        r = found
     complex_, wander, rest, beats = _fitted(slow, float(fs * ratio), r, usual)
+    calm = _calmed(complex_, rest, float(fs * ratio), beats)
+    rest = rest + _drawn(complex_ - calm, beats, len(rest))
+    complex_ = calm
     amplitudes = _amplitudes(complex_, rest, beats)
     noise, bursts = _noise(rest + wander, float(fs * ratio), beats, mix)
     common = amplitudes.mean(axis=2).std(axis=0)
@@ -110,6 +126,44 @@ def _fitted(
     return solved[:LENGTH], design[:, LENGTH:] @ solved[LENGTH:], signal - design @ solved, beats
 
 
+def _calmed(complex_: np.ndarray, rest: np.ndarray, fs: float, beats: list) -> np.ndarray:
+    """The complex without the noise that the mean of a few beats still holds.
+
+    The most probable one where noise is as strong as what is left over between QRS complexes, and where bends are as
+    strong as hearts make them: sharp in QRS, in P, ST and T no sharper than a wave of 20 to 30 ms. Otherwise a
+    generator has to learn noise as if it were form.
+    """
+    spectrum = np.fft.rfft(rest, axis=0)
+    spectrum[np.fft.rfftfreq(len(rest), 1 / fs) < _MUSCLE_HZ] = 0
+    noise = np.fft.irfft(spectrum, n=len(rest), axis=0)
+    kept = _outside_qrs(beats, len(rest))
+    power = (noise[kept] ** 2).mean(axis=0) / (1 - 2 * _MUSCLE_HZ / fs) + 1e-5  # (C,)
+    whole = max(1, sum(len(covered) > LENGTH - 4 for covered, _, _ in beats))
+    near = (_TIME_S[1:-1] - 0.01) / 0.035
+    bend = 0.008 + 0.35 * np.exp(-0.5 * near**2) + 0.06 * np.exp(-0.5 * (near / 2) ** 2)  # usual second difference
+    second = np.diff(np.eye(LENGTH), 2, axis=0)
+    stiff = (second.T / bend**2) @ second
+    return np.column_stack(
+        [np.linalg.solve(np.eye(LENGTH) + p / whole * stiff, y) for p, y in zip(power, complex_.T, strict=True)]
+    )
+
+
+def _drawn(complex_: np.ndarray, beats: list, length: int) -> np.ndarray:
+    """A complex (LENGTH, C) at each beat, (length, C)."""
+    y = np.zeros((length, complex_.shape[1]))
+    for covered, before, behind in beats:
+        y[covered] += complex_[before] * (1 - behind)[:, None] + complex_[before + 1] * behind[:, None]
+    return y
+
+
+def _outside_qrs(beats: list, length: int) -> np.ndarray:
+    """Samples outside QRS complexes, (length,) bool; all of them where these leave too few."""
+    quiet = np.ones(length, bool)
+    for covered, before, _ in beats:
+        quiet[covered[(_TIME_S[before] >= QRS_S[0]) & (_TIME_S[before] < QRS_S[1])]] = False
+    return quiet if quiet.sum() > length / 5 else np.ones(length, bool)
+
+
 def _shifts(complex_: np.ndarray, rest: np.ndarray, beats: list) -> np.ndarray:
     """By how much each R peak is to move, s: the rest against the slope of the complex."""
     slope = np.gradient(complex_, 1 / RATE_HZ, axis=0)
@@ -124,7 +178,7 @@ def _shifts(complex_: np.ndarray, rest: np.ndarray, beats: list) -> np.ndarray:
 
 def _amplitudes(complex_: np.ndarray, rest: np.ndarray, beats: list) -> np.ndarray:
     """Share by which QRS and T of each whole beat are larger than usual in each lead, (beats, 2, C)."""
-    shares = []
+    shares: list[list[np.ndarray]] = []
     for covered, before, _ in beats:
         if len(covered) and before[0] == 0 and before[-1] == LENGTH - 2:
             shares.append([])
@@ -139,22 +193,20 @@ def _amplitudes(complex_: np.ndarray, rest: np.ndarray, beats: list) -> np.ndarr
 def _noise(rest: np.ndarray, fs: float, beats: list, mix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Power of each electrode in each band, (E, BANDS), and the burstiness below and above `BURSTS_HZ`, (2,)."""
     length = len(rest)
-    quiet = np.ones(length, bool)  # beats never fit so well that the rest of a QRS would be noise
-    for covered, before, _ in beats:
-        quiet[covered[(_TIME_S[before] >= QRS_S[0]) & (_TIME_S[before] < QRS_S[1])]] = False
+    quiet = _outside_qrs(beats, length)  # beats never fit so well that the rest of a QRS would be noise
     freqs, spectrum = np.fft.rfftfreq(length, 1 / fs), np.fft.rfft(rest - rest.mean(axis=0), axis=0)
     upper = np.triu_indices(len(mix))
     outer = (mix[:, None] * mix[None])[upper]  # (pairs, E): what a unit of each electrode's power adds to each pair
     power = np.full((mix.shape[1], BANDS), np.nan)
     spreads: list[list[float]] = [[], []]
-    for band, (low, high) in enumerate(zip(EDGES_HZ[:-1], EDGES_HZ[1:], strict=True)):
+    for band, (low, high) in enumerate(itertools.pairwise(EDGES_HZ)):
         inside = (freqs >= low) & (freqs < high)
         if not inside.any():
             continue
         y = np.fft.irfft(spectrum * inside[:, None], n=length, axis=0)
-        kept = quiet if low > 4 and quiet.sum() > length / 5 else np.ones(length, bool)
+        kept = quiet if low > 4 else np.ones(length, bool)
         pairs = (y[kept].T @ y[kept])[upper] / kept.sum() / (high - low)
-        size = np.trace((y[kept].T @ y[kept])) / kept.sum() / (high - low) / len(mix) + 1e-12
+        size = np.trace(y[kept].T @ y[kept]) / kept.sum() / (high - low) / len(mix) + 1e-12
         power[:, band] = nnls(outer, pairs / size)[0] * size
         if low > 1.5:
             spreads[int(low >= BURSTS_HZ)].append(_burstiness((y**2).sum(axis=1), kept, round(2 * fs / low)))

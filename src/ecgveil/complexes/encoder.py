@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
 
-from ecgveil.complexes.analysis import analyse
+from ecgveil.complexes.analysis import analyse, readable
 from ecgveil.complexes.parts import BANDS, EDGES_HZ, LENGTH, Parts, electrodes
 from ecgveil.complexes.synthesis import synthesise
 from ecgveil.ecg import ECGSet
@@ -38,6 +38,7 @@ class ComplexEncoder:
     scale_: list[float]
     mean_: list[float]
     sd_: list[float]
+    _last: tuple[ECGSet, tuple[Parts, list[np.ndarray]]] | None = field(default=None, repr=False, compare=False)
 
     @classmethod
     def fit(cls, train: ECGSet) -> ComplexEncoder:
@@ -46,16 +47,23 @@ class ComplexEncoder:
         Raises
         ------
         RecordError
-            No ECG has a rhythm that can be read.
+            An ECG has no rhythm that can be read; `readable` says which have.
         """
         scale = np.median(train.signal.std(axis=2), axis=0)
         encoder = cls(train.leads, train.fs, train.n_samples, np.where(scale > 0, scale, 1.0).tolist(), [], [])
-        parts, _, _ = encoder._parts(train)
-        if not len(parts.complexes):
-            raise RecordError(f"of {len(train)} ECGs none has beats that can be found")
+        parts, _ = encoder._parts(train)
         numbers = encoder._numbers(parts)
         encoder.mean_, encoder.sd_ = numbers.mean(axis=0).tolist(), (numbers.std(axis=0) + 1e-3).tolist()
         return encoder
+
+    def beats(self, ecgs: ECGSet) -> list[np.ndarray]:
+        """R times of each ECG, s, where its complex fits best; errors as `encode`."""
+        return [r[1:-1] for r in self._parts(ecgs)[1]]
+
+    @staticmethod
+    def readable(ecgs: ECGSet) -> np.ndarray:
+        """Rows of the ECGs that have beats and a rhythm that can be read."""
+        return readable(ecgs)[0]
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -65,23 +73,25 @@ class ComplexEncoder:
     def _bands(self) -> int:
         return min(BANDS, int((EDGES_HZ[:-1] < min(self.fs, 250.0) / 2 - 1e-6).sum()))
 
-    def _parts(self, ecgs: ECGSet) -> tuple[Parts, np.ndarray, list[np.ndarray]]:
-        """Parts in usual spreads, the rows they are of, and R times."""
-        scaled = ecgs.signal / np.array(self.scale_, np.float32)[:, None]
-        plain = ECGSet(scaled, ecgs.fs, ecgs.leads, ecgs.record_name)
-        parts, rows, times = analyse(plain)
-        readable = [i for i, r in enumerate(times) if rhythm_statistics(np.diff(r[1:-1])) is not None]
-        return parts.take(readable), rows[readable], [times[i] for i in readable]
+    def _parts(self, ecgs: ECGSet) -> tuple[Parts, list[np.ndarray]]:
+        """Parts in usual spreads, and R times; those of the last ECGs are kept, as they are asked for twice."""
+        if self._last is None or self._last[0] is not ecgs:
+            rows, times = readable(ecgs)
+            if len(rows) < len(ecgs):
+                missing = sorted(set(range(len(ecgs))) - set(rows.tolist()))
+                raise RecordError(
+                    f"{len(missing)} of {len(ecgs)} ECGs have no rhythm that can be read (the first is "
+                    f"{ecgs.record_name[missing[0]]}); leave them out"
+                )
+            scaled = ecgs.signal / np.array(self.scale_, np.float32)[:, None]
+            self._last = ecgs, analyse(ECGSet(scaled, ecgs.fs, ecgs.leads, ecgs.record_name), times)
+        return self._last[1]
 
     def _numbers(self, parts: Parts) -> np.ndarray:
         power = np.nan_to_num(parts.noise[:, :, : self._bands])
         power = np.log(power + _ALWAYS * power.mean(axis=1, keepdims=True) + _LEAST)
         spread = np.log(np.concatenate([parts.spread.reshape(len(power), -1), parts.common], axis=1) + 0.01)
         return np.concatenate([power.reshape(len(power), -1), spread, parts.bursts], axis=1)
-
-    def readable(self, ecgs: ECGSet) -> np.ndarray:
-        """Rows of the ECGs that have beats and a rhythm that can be read."""
-        return self._parts(ecgs)[1]
 
     def encode(self, ecgs: ECGSet) -> tuple[np.ndarray, None]:
         """Tensor (n, C LENGTH + m) float32.
@@ -98,12 +108,10 @@ class ComplexEncoder:
                 f"the encoder takes {self.n_samples} samples of {', '.join(self.leads)} at {self.fs:g} Hz, "
                 f"not {ecgs.n_samples} of {', '.join(ecgs.leads)} at {ecgs.fs:g} Hz"
             )
-        parts, rows, times = self._parts(ecgs)
-        if len(rows) < len(ecgs):
-            raise RecordError(f"{len(ecgs) - len(rows)} of {len(ecgs)} ECGs have no rhythm that can be read")
+        parts, times = self._parts(ecgs)
         numbers = (self._numbers(parts) - self.mean_) / self.sd_
         rhythm = standard_statistics(np.array([rhythm_statistics(np.diff(r[1:-1])) for r in times]))
-        complexes = np.clip(parts.complexes, -_FARTHEST, _FARTHEST).reshape(len(rows), -1)
+        complexes = np.clip(parts.complexes, -_FARTHEST, _FARTHEST).reshape(len(times), -1)
         return np.concatenate([complexes, np.clip(numbers, -_CUT, _CUT), rhythm], axis=1).astype(np.float32), None
 
     def decode(self, tensor: np.ndarray) -> np.ndarray:
@@ -131,7 +139,8 @@ class ComplexEncoder:
         return made * np.array(self.scale_, np.float32)[:, None]
 
     def to_json(self) -> dict[str, Any]:
-        return {"complexes": asdict(self) | {"leads": list(self.leads)}}
+        own = {each.name: getattr(self, each.name) for each in fields(self) if each.init and each.name != "_last"}
+        return {"complexes": own | {"leads": list(self.leads)}}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> ComplexEncoder:

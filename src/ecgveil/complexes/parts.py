@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
+COMPLEXES = "complexes"  # the encoder's arrangement of that name
 RATE_HZ = 250.0  # of a complex
 BEFORE_S = 0.36  # of R in it
 LENGTH = 256  # samples: 1.02 s

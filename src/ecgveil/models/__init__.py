@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple
 
-from ecgveil.models import beat, bilstm_cnn, conv1d, fcn, piacentino, pulse2pulse, veil, wavegan
+from ecgveil.models import beat, bilstm_cnn, conv1d, fcn, piacentino, pulse2pulse, veil, veil_looks, wavegan
 
 
 class Model(NamedTuple):
@@ -13,6 +13,7 @@ class Model(NamedTuple):
     multiple: int = 1  # that the number of samples must be of
     needs_rhythm: bool = False
     takes_conditions: bool = False  # its critic judges under a condition
+    groups: Any = None  # features of samples, by kind, that are to be distributed as in the population
     classifies: bool = False  # its critic has a class head where conditions are exclusive classes
 
 
@@ -33,7 +34,13 @@ MODELS = {
         takes_conditions=True,
     ),
     "veil": Model(
-        veil.VeilSettings, veil.Generator, veil.Critic, dimensions=1, needs_rhythm=True, takes_conditions=True
+        veil.VeilSettings,
+        veil.Generator,
+        veil.Critic,
+        dimensions=1,
+        needs_rhythm=True,
+        takes_conditions=True,
+        groups=veil_looks.groups,
     ),
     "wavegan-star": Model(
         wavegan.WaveGanSettings, wavegan.Generator, wavegan.Critic, multiple=2500, takes_conditions=True

@@ -7,6 +7,11 @@
   whatever it draws (crops, phase shuffle) comes from `rng`. One with a class head also has `.classified(x, rng)`: the
   scores, and class logits (B, n_conditions).
 
+More, where a model has it: `Generator.follow(noise, real)` gives noise that shares with real samples what is not to be
+told apart; `Critic.know(real)` learns scales from the training part before anything else; `Critic.look(x, rng, gain)`
+gives what `forward` takes in the place of samples, changed at random in training (with `rng`) so that few samples
+become many; the penalties are of gradients by it. See `looked`.
+
 A condition has `context.n_conditions` values (see `conditions`), for the critic (B, n_conditions). Where that is 0 it
 is None, as it always is for a model that takes none.
 
@@ -16,7 +21,7 @@ A new architecture is one file with these three names, one line in `models.MODEL
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -53,3 +58,9 @@ def stack(noises: list[Noise], device: torch.device | str = "cpu") -> dict[str, 
         name: torch.from_numpy(np.stack([noise[name] for noise in noises]).astype(np.float32)).to(device)
         for name in noises[0]
     }
+
+
+def looked(critic: Any, x: torch.Tensor) -> torch.Tensor:
+    """What the critic is to be shown of samples."""
+    shown: torch.Tensor = critic.look(x) if hasattr(critic, "look") else x
+    return shown

@@ -3,8 +3,8 @@
 One sample is flat: C complexes of 256 samples, then m numbers on noise and variation, the last four of which are the
 rhythm's statistics. These are drawn from the population's density before anything else, so that a heart rate that is
 asked for is the one that is made. A style, made of noise, rhythm and condition, modulates a small convolutional network
-that draws the complexes of all leads at once; the numbers come from the same style. The critic sees complexes twice, as
-they are and compressed, since a P wave is a twentieth of an R wave, and judges patches, numbers and the whole.
+that draws the complexes of all leads at once; the numbers come from the same style. The critic sees complexes in
+several views and their simple features (see `veil_looks`), and judges patches, numbers with features, and the whole.
 """
 
 from __future__ import annotations
@@ -17,12 +17,15 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ecgveil.complexes.parts import LENGTH
 from ecgveil.models.contract import Context, Noise, Settings
 from ecgveil.models.rhythm import STATISTICS, standard_statistics
+from ecgveil.models.veil_looks import changed, simple_features, split, views
 
-LENGTH = 256  # of a complex
 _START = 16  # positions that the network begins with
 _DOUBLINGS = 4
+_MOST_REAL = 4096  # samples that stand for the population
+_FARTHEST, _GRAIN = 6.0, 0.2  # of features, in standard deviations: where cut, and the noise on them in training
 
 
 class VeilSettings(Settings):
@@ -30,12 +33,6 @@ class VeilSettings(Settings):
     width: int = Field(48, ge=4, le=512, description="channels of the generator at full length")
     style: int = Field(128, ge=8, le=1024, description="size of the style")
     critic_width: int = Field(48, ge=4, le=512, description="channels of the critic's first layer")
-
-
-def split(x: Tensor) -> tuple[Tensor, Tensor]:
-    """(B, C LENGTH + m) -> complexes (B, C, LENGTH) and numbers (B, m), m < LENGTH."""
-    n = x.shape[1] // LENGTH
-    return x[:, : n * LENGTH].unflatten(1, (n, LENGTH)), x[:, n * LENGTH :]
 
 
 class Modulated(nn.Module):
@@ -94,6 +91,11 @@ class Generator(nn.Module):
             noise[f"grain_{doubling}"] = rng.standard_normal((1, _START * 2**doubling))
         return noise if condition is None else {**noise, "condition": condition}
 
+    @staticmethod
+    def follow(noise: dict[str, Tensor], real: Tensor) -> dict[str, Tensor]:
+        """The noise, with the rhythms of real samples: what a pair differs in is then not the heart rate."""
+        return {**noise, "statistics": real[:, -len(STATISTICS) :]}
+
     def forward(self, noise: dict[str, Tensor]) -> Tensor:
         style = [noise["z"], noise["statistics"]]
         if self.condition is not None:
@@ -111,32 +113,60 @@ class Generator(nn.Module):
 
 
 class Critic(nn.Module):
-    """(B, C LENGTH + m) -> scores (B, patches + 2)."""
+    """What `look` gives of samples -> scores (B, patches + 2)."""
+
+    mean: Tensor
+    sd: Tensor
 
     def __init__(self, settings: VeilSettings, context: Context):
         super().__init__()
-        leads, numbers = divmod(context.shape[0], LENGTH)
+        self.size = context.shape[0]
+        leads, numbers = divmod(self.size, LENGTH)
         width = settings.critic_width
-        sizes = [2 * leads, width, 2 * width, 2 * width, 2 * width]
+        features = simple_features(torch.zeros(1, leads, LENGTH)).shape[1]
+        self.register_buffer("mean", torch.zeros(features))
+        self.register_buffer("sd", torch.ones(features))
+        sizes = [3 * leads, width, 2 * width, 2 * width, 2 * width]
         self.convs = nn.ModuleList(
             nn.Conv1d(a, b, kernel, stride=2, padding=kernel // 2)
             for (a, b), kernel in zip(itertools.pairwise(sizes), (9, 7, 7, 5), strict=True)
         )
         self.patch = nn.Conv1d(2 * width, 1, 3, padding=1)
         self.listen = nn.Sequential(
-            nn.Linear(numbers + context.n_conditions, 256), nn.LeakyReLU(0.2), nn.Linear(256, 128), nn.LeakyReLU(0.2)
-        )
+            nn.Linear(numbers + features + context.n_conditions, 256), nn.LeakyReLU(0.2),
+            nn.Linear(256, 128), nn.LeakyReLU(0.2),
+        )  # fmt: skip
         self.of_numbers = nn.Linear(128, 1)
         self.join = nn.Sequential(nn.Linear(2 * width * LENGTH // 2**4 + 128 + 1, 256), nn.LeakyReLU(0.2))
         self.whole = nn.Linear(256, 1)
         self.label = nn.Linear(context.n_conditions, 256) if context.n_conditions else None
 
+    @torch.no_grad()
+    def know(self, real: Tensor) -> None:
+        """Take the population's means and standard deviations of features from samples (n, C LENGTH + m)."""
+        features = simple_features(split(real[:: -(-len(real) // _MOST_REAL)])[0])
+        self.mean.copy_(features.mean(dim=0))
+        self.sd.copy_(features.std(dim=0) + 1e-3)
+
+    def look(self, x: Tensor, rng: torch.Generator | None = None, gain: float = 0.0) -> Tensor:
+        """(B, C LENGTH + m) -> the same and its standard features: by gradients of both is the critic penalised.
+
+        In training, with `rng`, both are first changed a little, `gain` being the SD of log gains.
+        """
+        if rng is not None:
+            x = changed(x, gain, rng)
+        features = ((simple_features(split(x)[0]) - self.mean) / self.sd).clamp(-_FARTHEST, _FARTHEST)
+        if rng is not None:
+            features = features + _GRAIN * torch.randn(features.shape, generator=rng).to(features.device)
+        return torch.cat([x, features], dim=1)
+
     def forward(self, x: Tensor, rng: torch.Generator, condition: Tensor | None = None) -> Tensor:
-        complexes, numbers = split(x)
-        y = torch.cat([complexes / 3, torch.asinh(5 * complexes) / 2], dim=1)
+        complexes, numbers = split(x[:, : self.size])
+        y = views(complexes)
         for conv in self.convs:
             y = F.leaky_relu(conv(y), 0.2)
-        heard = self.listen(numbers if condition is None else torch.cat([numbers, condition], dim=1))
+        told = [numbers, x[:, self.size :]] + ([] if condition is None else [condition])
+        heard = self.listen(torch.cat(told, dim=1))
         seen = y.flatten(1)
         # Minibatch standard deviation (Karras 2018): a batch of one mode gives itself away.
         variety = (seen.var(dim=0) + 1e-6).sqrt().mean().expand(len(x), 1)

@@ -55,9 +55,15 @@ def encode(conditions: Conditions | None, ecgs: ECGSet) -> np.ndarray | None:
     return None if conditions is None else conditions.encode(ecgs.labels, traits(ecgs, conditions.learns))
 
 
-def fit_rhythm(ecgs: ECGSet, conditions: Conditions | None, seed: int) -> Rhythm | LabelledRhythm:
-    """The rhythm of the training windows, under their conditions if there are any; errors as `Rhythm.fit`."""
-    intervals = [np.diff(peaks) / ecgs.fs for peaks in r_peaks(ecgs)]
+def fit_rhythm(
+    ecgs: ECGSet, conditions: Conditions | None, seed: int, beats: list[np.ndarray] | None = None
+) -> Rhythm | LabelledRhythm:
+    """The rhythm of the training windows, under their conditions if there are any; errors as `Rhythm.fit`.
+
+    `beats` are the R times of each in s, where these are known better than `r_peaks` finds them.
+    """
+    beats = [peaks / ecgs.fs for peaks in r_peaks(ecgs)] if beats is None else beats
+    intervals = [np.diff(each) for each in beats]
     if conditions is None:
         return Rhythm.fit(intervals, seed)
     rate = None

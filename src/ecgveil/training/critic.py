@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from ecgveil.ecg import ECGSet, concat
+from ecgveil.models.contract import looked
 from ecgveil.training.conditioning import encode
 from ecgveil.training.loop import Players
 from ecgveil.training.run import RunFolder
@@ -49,7 +50,9 @@ def critic_scores(folder: RunFolder, train: ECGSet, holdout: ECGSet, *, seed: in
     for _ in range(_LOOKS):
         for rows in np.array_split(rng.permutation(len(windows)), batches):
             told = {} if conditions is None else {"condition": torch.from_numpy(conditions[rows])}
-            scores[rows] += critic(torch.from_numpy(windows[rows]), crops, **told).flatten(1).mean(dim=1).numpy()
+            scores[rows] += (
+                critic(looked(critic, torch.from_numpy(windows[rows])), crops, **told).flatten(1).mean(dim=1).numpy()
+            )
     return scores[: len(train)] / _LOOKS, scores[len(train) :] / _LOOKS
 
 

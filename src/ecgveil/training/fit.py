@@ -106,9 +106,10 @@ def fit(
     train_part, balance = _balanced(parts.train if parts else ecgs, recipe, seed)
     if extra is not None:
         train_part = concat([train_part, extra])
+    train_part, unread = kind.learnable(train_part, recipe)
     fingerprint = _fingerprint(train_part, recipe.data.classes, recipe.data.conditions)
     choosing = _choosing(parts, recipe, judge)
-    known = {"data_sha256": fingerprint, **choosing, **balance}
+    known = {"data_sha256": fingerprint, **choosing, **balance, **unread}
     if exists:
         folder = _resumed(out, recipe, seed, known)
         players = Players(recipe, folder.context, seed)
@@ -221,7 +222,8 @@ def _begun(
     conditions = fit_conditions(train_part, recipe.data)
     rhythm = None
     if MODELS[recipe.model["architecture"]].needs_rhythm:
-        rhythm = fit_rhythm(train_part, conditions, seed)
+        beats = encoder.beats(train_part) if hasattr(encoder, "beats") else None
+        rhythm = fit_rhythm(train_part, conditions, seed, beats)
     size = conditions.size if conditions else 0
     players = Players(recipe, Context(encoder.shape, recipe.data.fs, rhythm, size), seed)
     folder = RunFolder.create(

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ecgveil.models.contract import stack
+from ecgveil.models.contract import looked, stack
 
 if TYPE_CHECKING:
     from ecgveil.training.loop import Players
@@ -144,7 +144,10 @@ class Looks:
         critic = self._players.critic
         with unchanged(critic):
             real, fake = (
-                critic(x, torch.Generator().manual_seed(self._seed), self._told).flatten(1).mean(dim=1).double()
+                critic(looked(critic, x), torch.Generator().manual_seed(self._seed), self._told)
+                .flatten(1)
+                .mean(dim=1)
+                .double()
                 for x in (self._real, made)
             )
         higher = (real[:, None] > fake).double() + 0.5 * (real[:, None] == fake).double()
@@ -201,7 +204,7 @@ class ClassLooks:
             for first in range(0, len(windows), _BLOCK):
                 rng = torch.Generator().manual_seed(self._seed)
                 block = windows[first : first + _BLOCK].to(self._device)
-                _, logits = critic.classified(block, rng)  # type: ignore[operator]
+                _, logits = critic.classified(block, rng)
                 right += int((logits.argmax(dim=1).cpu() == classes[first : first + _BLOCK]).sum())
         critic.train(training)
         return right / len(windows)

@@ -23,6 +23,7 @@ from ecgveil.recipe import Recipe
 from ecgveil.streams import INITIAL, NOISE, ORDER, TORCH, stream
 from ecgveil.training.choosing import Chooser
 from ecgveil.training.looks import Windows
+from ecgveil.training.marginals import Marginals
 from ecgveil.training.monitors import Watch
 from ecgveil.training.objectives import OBJECTIVES, Pair
 from ecgveil.training.run import RunFolder
@@ -39,7 +40,7 @@ class Players:
         with torch.random.fork_rng(devices=[]):  # torch draws initial weights from its global stream only
             torch.manual_seed(int(stream(seed, INITIAL).integers(2**63)))
             self.generator: Any = model.generator(settings, context)
-            self.critic: nn.Module = model.critic(settings, context)
+            self.critic: Any = model.critic(settings, context)
             self.average: nn.Module = model.generator(settings, context)
         self.average.load_state_dict(self.generator.state_dict())
         self.average.requires_grad_(False).eval()
@@ -108,6 +109,9 @@ def train(
     for module in (players.generator, players.critic, players.average):
         module.to(fabric.device)
     data = Windows(torch.from_numpy(windows), conditions)
+    if hasattr(players.critic, "know"):
+        players.critic.know(data.tensor)
+    marginals = _marginals(data.tensor, recipe, seed)
     watch = Watch(players, data, validation, recipe, seed, total, fabric.device, folder.metrics())
     pictures = _picture_steps(total, t.pictures)
     snapshots = {round(total * i / t.snapshots) for i in range(1, t.snapshots + 1)}
@@ -116,7 +120,7 @@ def train(
     saved_at = began = time.monotonic()
     step = start
     while step < total and not stop() and not (chooser and chooser.ended):
-        losses = _step(players, data, recipe, seed, step, total, fabric)
+        losses = _step(players, data, recipe, seed, step, total, fabric, marginals)
         step += 1
         candidate = chooser is not None and step in chooser.steps
         if step % watch.log_every == 0 or step == total or candidate:
@@ -144,8 +148,22 @@ def _save(folder: RunFolder, step: int, players: Players, chooser: Chooser | Non
     folder.save(step, players.state(), weights, choice)
 
 
+def _marginals(real: Tensor, recipe: Recipe, seed: int) -> Marginals | None:
+    groups = MODELS[recipe.model["architecture"]].groups
+    if not recipe.training.marginals or groups is None:
+        return None
+    return Marginals(groups, real, torch.Generator().manual_seed(int(stream(seed, TORCH).integers(2**63))))
+
+
 def _step(
-    players: Players, data: Windows, recipe: Recipe, seed: int, step: int, total: int, fabric: Fabric
+    players: Players,
+    data: Windows,
+    recipe: Recipe,
+    seed: int,
+    step: int,
+    total: int,
+    fabric: Fabric,
+    marginals: Marginals | None,
 ) -> dict[str, float]:
     """One generator update, after its critic updates; step counts from 0.
 
@@ -160,9 +178,13 @@ def _step(
 
     def fake(rows: np.ndarray) -> Tensor:
         noise = stack([generator.draw(draws, data.condition(row)) for row in rows], fabric.device)
+        if hasattr(generator, "follow"):
+            noise = generator.follow(noise, data.tensor[rows].to(fabric.device))
         return generator(noise).float()
 
     def seen(x: Tensor) -> Tensor:
+        if hasattr(critic, "look"):
+            return critic.look(x, rng, t.augment_gain)
         return _augment(x, t.augment_gain, t.augment_noise, rng)
 
     for update in range(t.critic_steps):
@@ -178,10 +200,14 @@ def _step(
     critic.requires_grad_(False)
     with fabric.autocast():
         loss_generator = objective.generator_loss(critic, Pair(seen(real), seen(fake(rows)), told), rng, t)
+    generator_loss = loss_generator.item()
+    if marginals is not None and step % t.marginals_every == 0:
+        many = draws.integers(len(data.tensor), size=t.marginals_batch)
+        loss_generator = loss_generator + t.marginals * t.marginals_every * marginals.loss(fake(many), rng)
     _update(players.optimizers[0], loss_generator, fabric)
     critic.requires_grad_(True)
     _average(players.average, generator, min(t.ema, (step + 1) / (step + 10)))
-    return {"critic_loss": loss_critic.item(), "generator_loss": loss_generator.item()}
+    return {"critic_loss": loss_critic.item(), "generator_loss": generator_loss}
 
 
 def _update(optimizer: torch.optim.Optimizer, loss: Tensor, fabric: Fabric) -> None:

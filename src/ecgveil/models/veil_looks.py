@@ -1,0 +1,108 @@
+"""What tells one heart's complexes from another's: the views and simple features that the veil critic judges.
+
+Whoever compares ECGs looks at more than millivolts: how steep, in which band how strong, how one lead goes with the
+next. A critic that has to find these by itself needs more records than a clinic has. Complexes are in usual spreads of
+their leads, so that 1 is about what a lead varies by.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ecgveil.complexes.parts import BEFORE_S, LENGTH, RATE_HZ
+from ecgveil.models.rhythm import STATISTICS
+
+_BANDS_HZ = np.geomspace(2.0, RATE_HZ / 2 + 0.1, 13)
+_LEVELS, _SLOPES = (3, 12, 25, 64, 128, 192, 230, 243, 252), (64, 128, 192, 230, 243, 252)  # of LENGTH, sorted
+_TAPER = 20  # samples at either end
+_R = int(BEFORE_S * RATE_HZ)
+_PART = 0.5  # share of samples that a change is made to: what is sometimes absent cannot leak (Karras 2020)
+
+
+def split(x: Tensor) -> tuple[Tensor, Tensor]:
+    """(B, C LENGTH + m) -> complexes (B, C, LENGTH) and numbers (B, m), m < LENGTH."""
+    n = x.shape[1] // LENGTH
+    return x[:, : n * LENGTH].unflatten(1, (n, LENGTH)), x[:, n * LENGTH :]
+
+
+def views(complexes: Tensor) -> Tensor:
+    """(B, C, LENGTH) -> (B, 3 C, LENGTH): as they are; compressed, as P is a twentieth of R; their bends."""
+    return torch.cat([complexes / 3, torch.asinh(5 * complexes) / 2, torch.asinh(40 * _bends(complexes)) / 2], dim=1)
+
+
+def _bends(complexes: Tensor) -> Tensor:
+    return F.pad(complexes[:, :, 2:] - 2 * complexes[:, :, 1:-1] + complexes[:, :, :-2], (1, 1))
+
+
+def simple_features(complexes: Tensor) -> Tensor:
+    """Of each lead log power in bands, levels, log slopes, log size; of pairs correlation: (B, C, LENGTH) -> (B, k)."""
+    device = complexes.device
+    freqs = np.fft.rfftfreq(LENGTH, 1 / RATE_HZ)
+    bands = torch.tensor(
+        (freqs[:, None] >= _BANDS_HZ[:-1]) & (freqs[:, None] < _BANDS_HZ[1:]), dtype=torch.float32, device=device
+    )
+    taper = torch.ones(LENGTH, device=device)
+    taper[:_TAPER] = torch.hann_window(2 * _TAPER, device=device)[:_TAPER]
+    taper[-_TAPER:] = taper[:_TAPER].flip(0)
+    centred = complexes - complexes.mean(dim=2, keepdim=True)
+    power = torch.log(torch.fft.rfft(centred * taper).abs().square() @ bands + 1e-4)
+    levels = complexes.sort(dim=2).values[:, :, list(_LEVELS)]
+    slopes = torch.log(complexes.diff(dim=2).abs().sort(dim=2).values[:, :, list(_SLOPES)] + 1e-3)
+    size = centred.norm(dim=2, keepdim=True) + 0.05
+    unit = centred / size
+    above = np.triu_indices(complexes.shape[1], 1)
+    correlation = (unit @ unit.transpose(1, 2))[:, *above]
+    of_leads = torch.cat([power, levels, slopes, torch.log(size)], dim=2)
+    return torch.cat([of_leads.flatten(1), correlation], dim=1)
+
+
+def groups(x: Tensor) -> dict[str, Tensor]:
+    """What is to be distributed as in the population, by kind: each (B, any)."""
+    complexes, numbers = split(x)
+    levels = F.avg_pool1d(complexes, 4).flatten(1)
+    return {
+        "levels": levels,
+        "compressed": torch.asinh(5 * levels),
+        "bends": torch.asinh(40 * _bends(complexes)).flatten(1),
+        "features": simple_features(complexes),
+        "numbers": numbers,
+    }
+
+
+def changed(x: Tensor, gain: float, rng: torch.Generator) -> Tensor:
+    """As another recording might have been: gains, leads a little moved, time shifted and stretched, offsets.
+
+    Each change is made to half of the samples, real and synthetic ones alike, so that it cannot leak into what the
+    generator makes.
+    """
+    if not gain:
+        return x
+    complexes, numbers = split(x)
+    b, leads, _ = complexes.shape
+
+    def drawn(*shape: int) -> Tensor:
+        return torch.randn(b, *shape, generator=rng)
+
+    def sometimes(*shape: int) -> Tensor:
+        return (torch.rand(b, *[1] * len(shape), generator=rng) < _PART) * drawn(*shape)
+
+    gains = torch.exp(gain * (sometimes(1, 1) + sometimes(leads, 1)))
+    moved = torch.eye(leads) + 0.08 * sometimes(leads, leads)
+    shift, stretch = 1.5 * sometimes(1), torch.exp(0.05 * sometimes(1))  # samples, share
+    place = ((torch.arange(LENGTH) - _R) * stretch + _R + shift).clamp(0, LENGTH - 1.001)  # (B, LENGTH)
+    offset, grain = 0.02 * drawn(leads, 1), 0.005 * drawn(leads, LENGTH)
+    louder = 0.05 * drawn(numbers.shape[1] - len(STATISTICS)) * (1 + 4 * (torch.rand(b, 1, generator=rng) < _PART))
+    gains, moved, place, offset, grain, louder = (
+        each.to(x.device) for each in (gains, moved, place, offset, grain, louder)
+    )
+
+    complexes = moved @ (complexes * gains)
+    before = place.long()
+    behind = (place - before)[:, None]
+    before = before[:, None].expand(-1, leads, -1)
+    complexes = complexes.gather(2, before) * (1 - behind) + complexes.gather(2, before + 1) * behind
+    numbers = numbers + F.pad(louder, (0, len(STATISTICS)))  # the rhythm is given, not learned
+    return torch.cat([(complexes + offset + grain).flatten(1), numbers], dim=1)
