@@ -17,12 +17,12 @@ SOURCE = ROOT / "src" / "ecgveil"
 # Each layer may import from those above it, and from itself where it is a folder.
 LAYERS = [
     ["errors"],
-    ["leads", "streams"],
+    ["leads", "streams", "rhythm"],
     ["ecg"],
     ["files"],
     ["formats", "paper"],
     ["windows", "split", "measure", "simulation", "classes", "singles", "tables", "images"],
-    ["simulate", "store"],
+    ["simulate", "store", "complexes"],
     ["standardize", "arrange"],
     ["encoder", "models", "table_encoder", "image_encoder", "kinds"],
     ["recipe", "other_data", "training"],  # training.objectives names what a recipe may ask for
@@ -35,7 +35,10 @@ LAYERS = [
     ["cli"],
 ]
 ALONE = {
-    "models": {"errors", "streams"},  # knows no leads and no files
+    # It knows no leads and no files; of complexes, how long they are.
+    "models": {"errors", "streams", "rhythm", "complexes"},
+    "complexes": {"errors", "ecg", "measure", "rhythm"},
+    "rhythm": {"errors"},
     # It sees arrays, not generators, runs or paths.
     "evaluation": {"errors", "ecg", "leads", "measure", "streams", "tables"},
     "measure": {"errors", "ecg", "leads"},

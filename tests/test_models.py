@@ -12,8 +12,8 @@ from ecgveil.models.conditions import Conditions
 from ecgveil.models.contract import Context, stack
 from ecgveil.models.draw import draw, draw_conditions
 from ecgveil.models.pulse2pulse import Pulse2PulseSettings, phase_shuffle, upsampled_conv
-from ecgveil.models.rhythm import LabelledRhythm, Rhythm, rhythm_statistics
 from ecgveil.models.wavegan import WaveGanSettings
+from ecgveil.rhythm import LabelledRhythm, Rhythm, rhythm_statistics
 from ecgveil.training.objectives import OBJECTIVES, Pair
 
 RHYTHM = Rhythm.fit([0.8 + 0.02 * np.random.default_rng(i).standard_normal(12) for i in range(30)], seed=0)

@@ -7,8 +7,8 @@ import pytest
 
 from ecgveil.errors import ConfigError, RecordError
 from ecgveil.models.conditions import LEAST_PATIENTS, Conditions
-from ecgveil.models.rhythm import LabelledRhythm, RatePlace
 from ecgveil.models.vitals import Density, by_person
+from ecgveil.rhythm import LabelledRhythm, RatePlace
 
 
 def people(n=400, seed=0):

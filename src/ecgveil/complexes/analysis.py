@@ -25,7 +25,7 @@ from ecgveil.complexes.parts import (
 )
 from ecgveil.ecg import ECGSet
 from ecgveil.measure.beats import r_peaks
-from ecgveil.models.rhythm import rhythm_statistics
+from ecgveil.rhythm import rhythm_statistics
 
 LEAST_BEATS = 4
 _WANDER = 13  # cosines, up to 0.6 Hz in 10 s

@@ -13,7 +13,7 @@ from ecgveil.complexes.parts import BANDS, EDGES_HZ, LENGTH, Parts, electrodes
 from ecgveil.complexes.synthesis import synthesise
 from ecgveil.ecg import ECGSet
 from ecgveil.errors import ConfigError, RecordError, RunError
-from ecgveil.models.rhythm import STATISTICS, beat_times, plain_statistics, rhythm_statistics, standard_statistics
+from ecgveil.rhythm import STATISTICS, beat_times, plain_statistics, rhythm_statistics, standard_statistics
 
 _FARTHEST = 15.0  # usual spreads: what lies beyond is no heart
 _CUT = 5.0  # standard deviations of a number

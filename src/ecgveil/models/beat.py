@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ecgveil.models.contract import Context, Noise, Settings
-from ecgveil.models.rhythm import STATISTICS
+from ecgveil.rhythm import STATISTICS
 
 _HARMONICS = 3
 _JITTER = 4  # per-beat channels

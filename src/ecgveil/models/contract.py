@@ -28,7 +28,7 @@ import torch
 from pydantic import BaseModel, ConfigDict
 
 if TYPE_CHECKING:
-    from ecgveil.models.rhythm import LabelledRhythm, Rhythm
+    from ecgveil.rhythm import LabelledRhythm, Rhythm
 
 Noise = dict[str, np.ndarray]
 

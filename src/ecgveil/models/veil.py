@@ -19,8 +19,8 @@ from torch.nn import functional as F
 
 from ecgveil.complexes.parts import LENGTH
 from ecgveil.models.contract import Context, Noise, Settings
-from ecgveil.models.rhythm import STATISTICS, standard_statistics
 from ecgveil.models.veil_looks import changed, simple_features, split, views
+from ecgveil.rhythm import STATISTICS, standard_statistics
 
 _START = 16  # positions that the network begins with
 _DOUBLINGS = 4

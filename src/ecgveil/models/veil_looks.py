@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ecgveil.complexes.parts import BEFORE_S, LENGTH, RATE_HZ
-from ecgveil.models.rhythm import STATISTICS
+from ecgveil.rhythm import STATISTICS
 
 _BANDS_HZ = np.geomspace(2.0, RATE_HZ / 2 + 0.1, 13)
 _LEVELS, _SLOPES = (3, 12, 25, 64, 128, 192, 230, 243, 252), (64, 128, 192, 230, 243, 252)  # of LENGTH, sorted

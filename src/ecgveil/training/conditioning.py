@@ -9,8 +9,8 @@ import numpy as np
 from ecgveil.ecg import ECGSet
 from ecgveil.measure.beats import r_peaks
 from ecgveil.models.conditions import Conditions
-from ecgveil.models.rhythm import LabelledRhythm, RatePlace, Rhythm
 from ecgveil.recipe import DataSettings
+from ecgveil.rhythm import LabelledRhythm, RatePlace, Rhythm
 
 _LEAST_PEAKS = 3
 

@@ -28,8 +28,8 @@ from ecgveil.files import disk_errors, new_folder, write_atomic
 from ecgveil.kinds import KINDS
 from ecgveil.models.conditions import Conditions
 from ecgveil.models.contract import Context
-from ecgveil.models.rhythm import LabelledRhythm, Rhythm
 from ecgveil.recipe import Recipe, load_recipe
+from ecgveil.rhythm import LabelledRhythm, Rhythm
 from ecgveil.training.choosing import lost_patience
 from ecgveil.training.tensors import load_tensors, read_facts, save_tensors
 

@@ -1,0 +1,138 @@
+"""ECGs taken apart and put together: simulated ones whose parts are known."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+from scipy.signal import welch
+
+from ecgveil.complexes import BANDS, LENGTH, Parts, analyse, readable, synthesise
+from ecgveil.complexes.encoder import ComplexEncoder
+from ecgveil.complexes.parts import BEFORE_S, EDGES_HZ, RATE_HZ, electrodes
+from ecgveil.ecg import ECGSet
+from ecgveil.errors import ConfigError, RecordError
+from ecgveil.leads import LEADS_8
+from ecgveil.measure.beats import median_beat, r_peaks
+from ecgveil.rhythm import plain_statistics
+
+FS, SAMPLES = 500.0, 5000
+
+
+@pytest.fixture(scope="module")
+def eight(clinic):
+    ecgs = clinic.pick(LEADS_8)
+    return ecgs.take(readable(ecgs)[0].tolist()[:10])
+
+
+def parts_of(n=1, noise=0.0, leads=LEADS_8):
+    """A bump of 1 mV at R in every lead, and equal white noise at every electrode, power per Hz."""
+    time = np.arange(LENGTH) / RATE_HZ - BEFORE_S
+    complexes = np.broadcast_to(np.exp(-0.5 * (time / 0.015) ** 2), (n, len(leads), LENGTH)).astype(np.float32)
+    sensors = electrodes(leads).shape[1]
+    return Parts(
+        complexes, np.full((n, sensors, BANDS), noise), np.zeros((n, 2, len(leads))), np.zeros((n, 2)), np.zeros((n, 2))
+    )
+
+
+def test_what_is_put_together_has_its_beats_where_they_were_asked_for():
+    times = np.array([-0.5, 0.4, 1.3, 2.4, 3.2, 4.3, 5.1, 6.0, 7.2, 8.0, 8.9, 10.2])
+    made = synthesise(parts_of(), [times], LEADS_8, FS, SAMPLES, [np.random.default_rng(0)])
+    found = r_peaks(ECGSet(made, FS, LEADS_8, ("one",)))[0] / FS
+    np.testing.assert_allclose(found, times[1:-1], atol=0.005)
+    at = np.rint(times[1:-1] * FS).astype(int)
+    np.testing.assert_allclose(made[0][:, at], 1.0, atol=0.02)
+    assert np.abs(made[0][:, at + 200]).max() < 0.02
+
+
+def test_noise_has_the_power_asked_for_and_goes_from_electrodes_to_leads():
+    power = 1e-4  # mV2 / Hz
+    parts = parts_of(40, power)
+    parts = dataclasses.replace(parts, complexes=np.zeros_like(parts.complexes))
+    times = [np.arange(-1.0, 12.0)] * 40
+    made = synthesise(parts, times, LEADS_8, FS, SAMPLES, [np.random.default_rng(k) for k in range(40)])
+    freqs, found = welch(made, FS, nperseg=1000)
+    inside = (freqs > 5) & (freqs < 240)
+    # I = LA - RA has twice the power of an electrode, V1 its own and a third of one: 1 + 3 / 9.
+    assert found[:, 0][:, inside].mean() == pytest.approx(2 * power, rel=0.05)
+    assert found[:, 2][:, inside].mean() == pytest.approx(4 / 3 * power, rel=0.05)
+    # I and II share the right arm: half of the power of either.
+    assert np.corrcoef(made[:, 0].ravel(), made[:, 1].ravel())[0, 1] == pytest.approx(0.5, abs=0.03)
+
+
+def test_taking_apart_finds_the_complex_and_the_noise():
+    rng = np.random.default_rng(1)
+    true = parts_of(1, 4e-6)
+    times = [np.cumsum(np.r_[-1.2, rng.uniform(0.7, 1.1, 14)])]
+    made = synthesise(true, times, LEADS_8, FS, SAMPLES, [rng])
+    ecgs = ECGSet(made, FS, LEADS_8, ("one",))
+    rows, peaks = readable(ecgs)
+    assert rows.tolist() == [0]
+    found, refined = analyse(ecgs, peaks)
+    inside = refined[0][(refined[0] > 0.2) & (refined[0] < 9.8)]
+    nearest = np.abs(inside[:, None] - times[0]).min(axis=1)
+    assert nearest.max() < 0.004  # a peak lies on the grid of 2 ms, and noise moves it
+    np.testing.assert_allclose(found.complexes[0], true.complexes[0], atol=0.06)
+    bands = (EDGES_HZ[:-1] > 5) & (EDGES_HZ[1:] < 125)
+    np.testing.assert_allclose(np.median(found.noise[0][:, bands]), 4e-6, rtol=0.2)
+
+
+def test_a_complex_holds_less_noise_than_the_mean_of_its_beats():
+    rng = np.random.default_rng(2)
+    true = parts_of(1, 2e-5)
+    times = [np.arange(-1.0, 12.0, 0.9)]
+    ecgs = ECGSet(synthesise(true, times, LEADS_8, FS, SAMPLES, [rng]), FS, LEADS_8, ("one",))
+    found, _ = analyse(ecgs, readable(ecgs)[1])
+    time = np.arange(LENGTH) / RATE_HZ - BEFORE_S
+    quiet = (time > 0.2) & (time < 0.5)
+    rough = np.diff(found.complexes[0][:, quiet], 2).std()
+    beats = np.stack([ecgs.signal[0][:, int(t * FS) + 100 : int(t * FS) + 250 : 2] for t in times[0][2:11]])
+    assert rough < 0.1 * np.diff(beats.mean(axis=0), 2).std()
+
+
+def test_an_ecg_put_together_from_its_own_parts_has_its_own_beat(eight):
+    _, peaks = readable(eight)
+    parts, times = analyse(eight, peaks)
+    rngs = [np.random.default_rng(k) for k in range(len(eight))]
+    made = ECGSet(synthesise(parts, times, LEADS_8, FS, SAMPLES, rngs), FS, LEADS_8, eight.record_name)
+    whole = [np.rint(r * FS).astype(int) for r in peaks]
+    for one, other in zip(*(median_beat(each, whole)[0] for each in (eight, made)), strict=True):
+        assert np.corrcoef(one.ravel(), other.ravel())[0, 1] > 0.98
+
+
+def test_the_encoder_gives_back_what_it_was_given(eight):
+    encoder = ComplexEncoder.fit(eight)
+    tensor, _ = encoder.encode(eight)
+    assert tensor.shape == (len(eight), *encoder.shape)
+    assert np.isfinite(tensor).all()
+    made = encoder.decode(tensor)
+    np.testing.assert_array_equal(made, encoder.decode(tensor))
+    np.testing.assert_array_equal(made[3:5], encoder.decode(tensor[3:5]))  # a record depends on its own row alone
+    mean_rr = np.exp(plain_statistics(tensor[:, -4:])[:, 0])
+    found = [np.diff(r).mean() / FS for r in r_peaks(ECGSet(made, FS, LEADS_8, eight.record_name))]
+    np.testing.assert_allclose(found, mean_rr, rtol=0.1)
+    again = ComplexEncoder.from_json(json.loads(json.dumps(encoder.to_json())))
+    np.testing.assert_array_equal(again.decode(tensor), made)
+
+
+def test_other_leads_stand_for_themselves(clinic):
+    assert electrodes(("I", "aVF")).tolist() == [[1, 0], [0, 1]]
+    ecgs = clinic.pick(("I", "aVF"))
+    ecgs = ecgs.take(ComplexEncoder.readable(ecgs).tolist())
+    encoder = ComplexEncoder.fit(ecgs)
+    assert encoder.decode(encoder.encode(ecgs)[0]).shape == ecgs.signal.shape
+
+
+def test_what_has_no_beats_is_told_by_name(eight):
+    signal = eight.signal.copy()
+    signal[4] = np.random.default_rng(0).normal(0, 0.01, signal[4].shape)
+    ecgs = dataclasses.replace(eight, signal=signal)
+    assert ComplexEncoder.readable(ecgs).tolist() == [k for k in range(len(eight)) if k != 4]
+    with pytest.raises(RecordError, match=f"1 of {len(eight)} .*{eight.record_name[4]}"):
+        ComplexEncoder.fit(ecgs)
+
+
+def test_another_form_is_refused(eight):
+    encoder = ComplexEncoder.fit(eight)
+    with pytest.raises(ConfigError, match="4000"):
+        encoder.encode(dataclasses.replace(eight, signal=eight.signal[:, :, :4000]))

@@ -1,0 +1,79 @@
+"""The distance of marginals: against its closed form, and what it pulls at."""
+
+import numpy as np
+import pytest
+import torch
+
+from ecgveil.models.veil_looks import changed, groups, simple_features
+from ecgveil.rhythm import STATISTICS
+from ecgveil.training.marginals import Marginals, _pull
+
+
+def energy(x, y):
+    """2 E|x - y| - E|x - x'|, the pairs of x with themselves left out."""
+    n = len(x)
+    return 2 * (x[:, None] - y).abs().mean() - (x[:, None] - x).abs().sum() / (n * (n - 1))
+
+
+def test_the_pull_is_the_gradient_of_the_energy_distance():
+    rng = torch.Generator().manual_seed(0)
+    x, y = torch.randn(9, 1, generator=rng, requires_grad=True), 2 * torch.randn(50, 1, generator=rng)
+    (expected,) = torch.autograd.grad(energy(x[:, 0], y[:, 0]), x)
+    (found,) = torch.autograd.grad(_pull(x, y.T.sort(dim=1).values), x)
+    torch.testing.assert_close(2 * found, expected)  # of half of it
+
+
+def test_no_pull_on_the_population_itself():
+    y = torch.randn(4000, 1, generator=torch.Generator().manual_seed(1))
+    x = torch.randn(2000, 1, generator=torch.Generator().manual_seed(2), requires_grad=True)
+    (slope,) = torch.autograd.grad(_pull(x, y.T.sort(dim=1).values), x)
+    assert slope.abs().max() * len(x) < 0.1
+    (slope,) = torch.autograd.grad(_pull(x + 1, y.T.sort(dim=1).values), x)
+    assert slope.sum() > 0.4  # towards it
+
+
+def samples(n, scale=1.0, seed=0):
+    rng = np.random.default_rng(seed)
+    smooth = np.cumsum(rng.normal(0, scale * 0.1, (n, 2, 256)), axis=2).reshape(n, -1)
+    return torch.tensor(np.hstack([smooth, rng.normal(size=(n, 10))]), dtype=torch.float32)
+
+
+def test_descending_brings_the_spread_to_that_of_the_population():
+    real = samples(200)
+    marginals = Marginals(groups, real, torch.Generator().manual_seed(0))
+    base, log_scale = samples(64, seed=1), torch.tensor(np.log(0.3), requires_grad=True)
+    optimizer, rng = torch.optim.Adam([log_scale], 0.03), torch.Generator().manual_seed(3)
+    for _ in range(150):
+        optimizer.zero_grad()
+        fake = torch.cat([base[:, :512] * log_scale.exp(), base[:, 512:]], dim=1).float()
+        marginals.loss(fake, rng).backward()
+        optimizer.step()
+    assert log_scale.exp().item() == pytest.approx(1, abs=0.1)
+
+
+def test_changes_leave_the_rhythm_and_half_of_the_samples_time_alone():
+    x = samples(400)
+    rng = torch.Generator().manual_seed(5)
+    assert changed(x, 0.0, rng) is x
+    y = changed(x, 0.15, rng)
+    assert y.shape == x.shape
+    torch.testing.assert_close(y[:, -len(STATISTICS) :], x[:, -len(STATISTICS) :])
+    moved = (y - x)[:, :512].abs().mean(dim=1) / x[:, :512].abs().mean(dim=1)
+    assert 0.01 < (moved < 0.05).double().mean() < 0.2  # all of five changes absent: 1 in 32 or so
+    torch.testing.assert_close(
+        changed(x, 0.15, torch.Generator().manual_seed(6)), changed(x, 0.15, torch.Generator().manual_seed(6))
+    )
+
+
+def test_features_are_finite_where_a_lead_is_flat():
+    x = torch.zeros(3, 2, 256, requires_grad=True)
+    found = simple_features(x)
+    found.sum().backward()
+    assert torch.isfinite(found).all()
+    assert torch.isfinite(x.grad).all()
+
+
+@pytest.mark.parametrize("n", [5, 40])
+def test_few_real_samples_will_do(n):
+    marginals = Marginals(groups, samples(n), torch.Generator().manual_seed(0))
+    assert torch.isfinite(marginals.loss(samples(8, seed=2), torch.Generator().manual_seed(0)))
