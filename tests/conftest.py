@@ -66,6 +66,7 @@ for each in ("wgan-gp", "acgan", "ac-wgan-gp", "dcgan"):
     TINY[each] = {**BEATS, "model.width": 16}  # narrower ones say the same whatever the noise
 TINY["bilstm-cnn"] = {**BEATS, "model.hidden": 4}
 TINY["veil"] = {**BEATS, "model.width": 8, "model.style": 16, "model.latent": 8, "training.marginals_batch": 8}
+TINY["veil-conditional"] = {**TINY["veil"], "data.labels": ["NORM"]}
 OTHERS = {"training.steps": 6, "training.batch": 4, "training.pictures": 2}
 TINY["thyroid"] = {**OTHERS, "data.columns": [], "data.ignore": []}
 TINY["fingerprints"] = {**OTHERS, "data.side": 12}

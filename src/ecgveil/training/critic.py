@@ -34,6 +34,8 @@ def critic_scores(folder: RunFolder, train: ECGSet, holdout: ECGSet, *, seed: in
     Returns
     -------
     (n_train,), (n_holdout,)
+        ECGs that cannot be taken apart, where the run's encoder does that, have the lowest score of all: whoever
+        attacks knows as well that none of them was learned.
 
     Raises
     ------
@@ -42,6 +44,8 @@ def critic_scores(folder: RunFolder, train: ECGSet, holdout: ECGSet, *, seed: in
     """
     critic = _critic(folder, seed)
     both = concat([train, holdout])
+    rows_read = folder.encoder.readable(both) if hasattr(folder.encoder, "readable") else np.arange(len(both))
+    everything, both = len(both), both.take(rows_read.tolist())
     windows, _ = folder.encoder.encode(both)
     conditions = encode(folder.conditions, both)
     rng, crops = np.random.default_rng([seed, 50]), torch.Generator().manual_seed(seed)
@@ -53,7 +57,9 @@ def critic_scores(folder: RunFolder, train: ECGSet, holdout: ECGSet, *, seed: in
             scores[rows] += (
                 critic(looked(critic, torch.from_numpy(windows[rows])), crops, **told).flatten(1).mean(dim=1).numpy()
             )
-    return scores[: len(train)] / _LOOKS, scores[len(train) :] / _LOOKS
+    all_scores = np.full(everything, scores.min() / _LOOKS)
+    all_scores[rows_read] = scores / _LOOKS
+    return all_scores[: len(train)], all_scores[len(train) :]
 
 
 @torch.no_grad()

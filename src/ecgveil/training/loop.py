@@ -110,8 +110,8 @@ def train(
         module.to(fabric.device)
     data = Windows(torch.from_numpy(windows), conditions)
     if hasattr(players.critic, "know"):
-        players.critic.know(data.tensor)
-    marginals = _marginals(data.tensor, recipe, seed)
+        players.critic.know(data.tensor.to(fabric.device))
+    marginals = _marginals(data, recipe, seed, fabric.device)
     watch = Watch(players, data, validation, recipe, seed, total, fabric.device, folder.metrics())
     pictures = _picture_steps(total, t.pictures)
     snapshots = {round(total * i / t.snapshots) for i in range(1, t.snapshots + 1)}
@@ -148,11 +148,12 @@ def _save(folder: RunFolder, step: int, players: Players, chooser: Chooser | Non
     folder.save(step, players.state(), weights, choice)
 
 
-def _marginals(real: Tensor, recipe: Recipe, seed: int) -> Marginals | None:
+def _marginals(data: Windows, recipe: Recipe, seed: int, device: torch.device) -> Marginals | None:
     groups = MODELS[recipe.model["architecture"]].groups
     if not recipe.training.marginals or groups is None:
         return None
-    return Marginals(groups, real, torch.Generator().manual_seed(int(stream(seed, TORCH).integers(2**63))))
+    rng = torch.Generator().manual_seed(int(stream(seed, TORCH).integers(2**63)))
+    return Marginals(groups, data.tensor.to(device), rng, data.told(np.arange(len(data.tensor)), device))
 
 
 def _step(
@@ -203,7 +204,9 @@ def _step(
     generator_loss = loss_generator.item()
     if marginals is not None and step % t.marginals_every == 0:
         many = draws.integers(len(data.tensor), size=t.marginals_batch)
-        loss_generator = loss_generator + t.marginals * t.marginals_every * marginals.loss(fake(many), rng)
+        loss_generator = loss_generator + t.marginals * t.marginals_every * marginals.loss(
+            fake(many), rng, data.told(many, fabric.device)
+        )
     _update(players.optimizers[0], loss_generator, fabric)
     critic.requires_grad_(True)
     _average(players.average, generator, min(t.ema, (step + 1) / (step + 10)))

@@ -33,15 +33,18 @@ class Marginals:
     groups : samples (B, ...) -> features of several kinds, each (B, k); 'levels', 'compressed', 'bends', 'features' and
         'numbers'. Of the compressed levels the principal components are compared
     real : samples (n, ...)
+    conditions : of each, (n, k), if there are any: along random directions they are compared like features, so that
+        what goes with a condition is seen
     rng : draws those that stand for the rest where there are many
     """
 
-    def __init__(self, groups: Groups, real: Tensor, rng: torch.Generator):
+    def __init__(self, groups: Groups, real: Tensor, rng: torch.Generator, conditions: Tensor | None = None):
         self._groups = groups
         if len(real) > _MOST_REAL:
-            real = real[torch.randperm(len(real), generator=rng)[:_MOST_REAL].to(real.device)]
+            rows = torch.randperm(len(real), generator=rng)[:_MOST_REAL].to(real.device)
+            real, conditions = real[rows], None if conditions is None else conditions[rows]
         with torch.no_grad():
-            raw = groups(real)
+            raw = self._of(real, conditions)
             self._scale = {name: (x.mean(dim=0), x.std(dim=0) + 1e-3) for name, x in raw.items()}
             plain = {name: self._standard(name, x) for name, x in raw.items()}
             _, size, axes = torch.linalg.svd(plain["compressed"], full_matrices=False)
@@ -50,9 +53,9 @@ class Marginals:
             self._real = self._compared(plain)
             self._sorted = {name: x.T.sort(dim=1).values.contiguous() for name, x in self._real.items()}
 
-    def loss(self, fake: Tensor, rng: torch.Generator) -> Tensor:
-        """Samples (B, ...) -> a number whose gradient is that of the weighted energy distances."""
-        x = self._compared({name: self._standard(name, each) for name, each in self._groups(fake).items()})
+    def loss(self, fake: Tensor, rng: torch.Generator, conditions: Tensor | None = None) -> Tensor:
+        """Samples (B, ...) and their conditions -> a number whose gradient is that of the weighted distances."""
+        x = self._compared({name: self._standard(name, each) for name, each in self._of(fake, conditions).items()})
         total = fake.new_zeros(())
         for name, each in x.items():
             columns = torch.randperm(each.shape[1], generator=rng)[:_MOST_FEATURES].to(each.device)
@@ -62,6 +65,10 @@ class Marginals:
             directions = _directions(mine.shape[1], rng).to(mine.device)
             total = total + _JOINT_WEIGHT * _pull(mine @ directions, (theirs @ directions).T.sort(dim=1).values)
         return total * _SCALE
+
+    def _of(self, x: Tensor, conditions: Tensor | None) -> dict[str, Tensor]:
+        found = self._groups(x)
+        return found if conditions is None else {**found, "numbers": torch.cat([found["numbers"], conditions], dim=1)}
 
     def _standard(self, name: str, x: Tensor) -> Tensor:
         mean, sd = self._scale[name]

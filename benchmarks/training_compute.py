@@ -1,0 +1,68 @@
+"""Operations that a training takes: our `veil` beside what Thambawita et al. (2021) published.
+
+    python benchmarks/training_compute.py [--recipe veil]
+
+Counted by torch (multiplications and additions of matrix products and convolutions, forward and backward, penalties
+included) over real steps of the one loop, and multiplied by the number of steps. P2 trained 3,000 epochs of 7,233 ECGs,
+five updates of a critic of width 50 for one of the generator (its section 2.2 and code); its steps are counted at batch
+2, since the count is proportional to the batch and the memory is not small.
+"""
+
+import argparse
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from torch.utils.flop_counter import FlopCounterMode
+
+from ecgveil.models.contract import Context
+from ecgveil.recipe import Recipe, load_recipe
+from ecgveil.rhythm import Rhythm
+from ecgveil.training.looks import Windows
+from ecgveil.training.loop import Players, _marginals, _step
+
+P2_EPOCHS, P2_ECGS, P2_CRITIC_STEPS = 3000, 7233, 5
+LEADS, LENGTH, NUMBERS = 8, 256, 150  # of 8 leads: 14 bands of 9 electrodes, 20 of variation, 4 of rhythm
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--recipe", default="veil")
+    told = parser.parse_args()
+    ours = load_recipe(told.recipe)
+    every = ours.training.penalty_every * ours.training.marginals_every
+    mine = counted(ours, context(), every) / every * ours.n_steps(1)
+    print(f"{told.recipe}: {ours.n_steps(1)} steps of {ours.training.batch}, {mine:.2e} operations", flush=True)
+    settings = {"model.critic_width": 50, "training.batch": 2}
+    one, two = (
+        counted(load_recipe("pulse2pulse", {**settings, "training.critic_steps": n}), Context((8, 5000), 500.0), 1)
+        for n in (1, 2)
+    )
+    critic, generator = (two - one) / 2, (2 * one - two) / 2  # of one ECG
+    theirs = P2_EPOCHS * P2_ECGS * (critic + generator / P2_CRITIC_STEPS)
+    print(f"P2 as published: {critic:.2e} an ECG of the critic, {generator:.2e} of the generator; {theirs:.2e} in all")
+    print(f"1 / {theirs / mine:.0f}")
+
+
+def context() -> Context:
+    rng = np.random.default_rng(0)
+    rhythm = Rhythm.fit([0.8 + 0.03 * rng.standard_normal(12) for _ in range(30)], 0)
+    return Context((LEADS * LENGTH + NUMBERS,), 500.0, rhythm)
+
+
+def counted(recipe: Recipe, about: Context, steps: int) -> float:
+    """Operations of the first `steps` steps."""
+    players, n = Players(recipe, about, 0), 64
+    real = torch.from_numpy(np.random.default_rng(0).normal(0, 0.3, (n, *about.shape)).astype(np.float32))
+    if hasattr(players.critic, "know"):
+        players.critic.know(real)
+    data, fabric = Windows(real, None), Fabric(devices=1)
+    marginals = _marginals(data, recipe, 0, fabric.device)
+    with FlopCounterMode(display=False) as counter:
+        for step in range(steps):
+            _step(players, data, recipe, 0, step, 1000, fabric, marginals)
+    return float(counter.get_total_flops())
+
+
+if __name__ == "__main__":
+    main()
