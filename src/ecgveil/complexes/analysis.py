@@ -33,6 +33,8 @@ _SMOOTH, _SMALL = 0.05, 1e-2  # weights of the second difference and of the size
 _ROUNDS = 2  # of moving R peaks to where the complex fits best
 _FARTHEST_S = 0.008  # that an R peak moves in a round
 _TIME_S = np.arange(LENGTH) / RATE_HZ - BEFORE_S
+_LOUD_S = (-0.08, 0.12)  # around R, where beats never fit so well that what is left over would be noise
+_SLOW_HZ = 4.0  # a band that begins above it is looked at between QRS complexes only
 _MUSCLE_HZ = 8.0  # from where on what a complex leaves over is noise, and none of it slow enough for P or T
 
 
@@ -133,10 +135,10 @@ def _calmed(complex_: np.ndarray, rest: np.ndarray, fs: float, beats: list) -> n
     strong as hearts make them: sharp in QRS, in P, ST and T no sharper than a wave of 20 to 30 ms. Otherwise a
     generator has to learn noise as if it were form.
     """
-    spectrum = np.fft.rfft(rest, axis=0)
+    kept = _outside_qrs(beats, len(rest))
+    spectrum = np.fft.rfft(_bridged(rest, kept), axis=0)
     spectrum[np.fft.rfftfreq(len(rest), 1 / fs) < _MUSCLE_HZ] = 0
     noise = np.fft.irfft(spectrum, n=len(rest), axis=0)
-    kept = _outside_qrs(beats, len(rest))
     power = (noise[kept] ** 2).mean(axis=0) / (1 - 2 * _MUSCLE_HZ / fs) + 1e-5  # (C,)
     whole = max(1, sum(len(covered) > LENGTH - 4 for covered, _, _ in beats))
     near = (_TIME_S[1:-1] - 0.01) / 0.035
@@ -160,8 +162,14 @@ def _outside_qrs(beats: list, length: int) -> np.ndarray:
     """Samples outside QRS complexes, (length,) bool; all of them where these leave too few."""
     quiet = np.ones(length, bool)
     for covered, before, _ in beats:
-        quiet[covered[(_TIME_S[before] >= QRS_S[0]) & (_TIME_S[before] < QRS_S[1])]] = False
+        quiet[covered[(_TIME_S[before] >= _LOUD_S[0]) & (_TIME_S[before] < _LOUD_S[1])]] = False
     return quiet if quiet.sum() > length / 5 else np.ones(length, bool)
+
+
+def _bridged(rest: np.ndarray, quiet: np.ndarray) -> np.ndarray:
+    """The rest with a straight line across what is not quiet: else a filter spreads QRS into what is, (T, C)."""
+    at = np.arange(len(rest))
+    return np.column_stack([np.interp(at, at[quiet], each[quiet]) for each in rest.T])
 
 
 def _shifts(complex_: np.ndarray, rest: np.ndarray, beats: list) -> np.ndarray:
@@ -193,8 +201,9 @@ def _amplitudes(complex_: np.ndarray, rest: np.ndarray, beats: list) -> np.ndarr
 def _noise(rest: np.ndarray, fs: float, beats: list, mix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Power of each electrode in each band, (E, BANDS), and the burstiness below and above `BURSTS_HZ`, (2,)."""
     length = len(rest)
-    quiet = _outside_qrs(beats, length)  # beats never fit so well that the rest of a QRS would be noise
-    freqs, spectrum = np.fft.rfftfreq(length, 1 / fs), np.fft.rfft(rest - rest.mean(axis=0), axis=0)
+    quiet = _outside_qrs(beats, length)
+    freqs = np.fft.rfftfreq(length, 1 / fs)
+    whole, between = (np.fft.rfft(x - x.mean(axis=0), axis=0) for x in (rest, _bridged(rest, quiet)))
     upper = np.triu_indices(len(mix))
     outer = (mix[:, None] * mix[None])[upper]  # (pairs, E): what a unit of each electrode's power adds to each pair
     power = np.full((mix.shape[1], BANDS), np.nan)
@@ -203,8 +212,9 @@ def _noise(rest: np.ndarray, fs: float, beats: list, mix: np.ndarray) -> tuple[n
         inside = (freqs >= low) & (freqs < high)
         if not inside.any():
             continue
-        y = np.fft.irfft(spectrum * inside[:, None], n=length, axis=0)
-        kept = quiet if low > 4 else np.ones(length, bool)
+        fast = low > _SLOW_HZ
+        y = np.fft.irfft((between if fast else whole) * inside[:, None], n=length, axis=0)
+        kept = quiet if fast else np.ones(length, bool)
         pairs = (y[kept].T @ y[kept])[upper] / kept.sum() / (high - low)
         size = np.trace(y[kept].T @ y[kept]) / kept.sum() / (high - low) / len(mix) + 1e-12
         power[:, band] = nnls(outer, pairs / size)[0] * size
