@@ -5,7 +5,7 @@ import pytest
 import wfdb
 
 from conftest import shaped, tiny
-from ecgveil.errors import ConfigError, RunError
+from ecgveil.errors import ConfigError, RecordError, RunError
 from ecgveil.formats.wfdb_write import write
 from ecgveil.leads import LEADS_12
 from ecgveil.models.draw import draw_conditions
@@ -142,3 +142,46 @@ def test_a_beating_heart_has_the_rate_asked_for(clinic, tmp_path):
         rr = [np.diff(noise["r_times"][noise["r_times"] < 10]).mean() for noise in noises]
         found[rate] = 60 / np.mean(rr)
     assert found == {rate: pytest.approx(rate, rel=0.03) for rate in found}
+
+
+@pytest.mark.parametrize("name", ["quick", "veil"])
+def test_a_rhythm_can_be_asked_for_that_was_no_condition(name, clinic, tmp_path):
+    recipe = tiny(name, training__steps=2)
+    run = load(fit(shaped(clinic, recipe), recipe, tmp_path / "run").path)
+    assert np.array_equal(
+        run.bearing(heart_rate=70).sample(3).signal, run.bearing(heart_rate=(70, 70)).sample(3).signal
+    )
+    for span in (45, 140, (60, 75)):
+        generator = run.bearing(heart_rate=span).generator
+        drawn = [generator.rhythm.statistics(np.random.default_rng(k)) for k in range(50)]
+        rates = 60 / np.exp([each[0] for each in drawn])
+        low, high = span if isinstance(span, tuple) else (span, span)
+        assert (rates > low - 1e-6).all()
+        assert (rates < high + 1e-6).all()
+        assert len({round(rate, 6) for rate in rates}) == (1 if low == high else 50)
+    assert run.generator.rhythm is run.folder.context.rhythm or run.generator.rhythm == run.folder.context.rhythm
+    with pytest.raises(ConfigError, match="heart_rate is asked for from 10 to 20; give bpm from 30 to 200"):
+        run.bearing(heart_rate=(10, 20))
+    with pytest.raises(ConfigError, match="trained on signals alone"):
+        run.bearing(heart_rate=70, age=50)
+
+
+def test_without_a_rhythm_no_heart_rate_is_to_be_had(clinic, tmp_path):
+    recipe = tiny("wavegan-star", training__steps=2)
+    run = load(fit(shaped(clinic, recipe), recipe, tmp_path / "run").path)
+    with pytest.raises(
+        ConfigError, match="has not learned the heart rate; fit a recipe that learns the rhythm, such as"
+    ):
+        run.bearing(heart_rate=70)
+
+
+def test_ecgs_without_beats_are_left_out_of_what_is_taken_apart_and_counted(clinic, tmp_path):
+    recipe = tiny("veil", training__steps=2)
+    ecgs = shaped(clinic, recipe)
+    signal = ecgs.signal.copy()
+    signal[:3] = np.random.default_rng(0).normal(0, 0.01, signal[:3].shape)
+    folder = fit(replace(ecgs, signal=signal), recipe, tmp_path / "run", use_all=True)
+    assert folder.provenance["without_beats"] >= 3
+    assert folder.provenance["counts"]["train"]["windows"] == len(ecgs) - folder.provenance["without_beats"]
+    with pytest.raises(RecordError, match="24 training ECGs none has beats"):
+        fit(replace(ecgs, signal=0.0 * signal), recipe, tmp_path / "other", use_all=True)

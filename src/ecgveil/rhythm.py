@@ -24,6 +24,8 @@ _RECORDS_A_PART = 2 * _RECORDS_A_COMPONENT
 _CENTRE, _SCALE = np.array([-0.2, -3.5, -3.5, 0.0]), np.array([0.25, 1.0, 1.0, 0.1])  # about those of adults
 _FLOOR_S = 0.004  # variations below one sample of 250 Hz are not resolved
 _RR_RANGE_S = (0.25, 3.0)
+PACES_BPM = (30.0, 200.0)  # that may be asked for
+_TRIES = 50  # draws from the population before a rate is taken from the span itself
 _PREMATURE = 0.85  # a beat is premature when its RR is below this share of the record's median
 
 
@@ -217,16 +219,23 @@ class LabelledRhythm:
         return next((place for place, label in enumerate(order) if condition[label]), len(order))
 
     def draw(
-        self, rng: np.random.Generator, seconds: float, condition: np.ndarray | None = None
+        self,
+        rng: np.random.Generator,
+        seconds: float,
+        condition: np.ndarray | None = None,
+        mean_rr: float | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """One rhythm of somebody with this condition, (k,); see `Rhythm.draw`."""
-        drawn = self.statistics(rng, condition)
+        drawn = self.statistics(rng, condition, mean_rr)
         return beat_times(rng, drawn, seconds), drawn
 
-    def statistics(self, rng: np.random.Generator, condition: np.ndarray | None = None) -> np.ndarray:
+    def statistics(
+        self, rng: np.random.Generator, condition: np.ndarray | None = None, mean_rr: float | None = None
+    ) -> np.ndarray:
         """One record's `STATISTICS`, (4,), of somebody with this condition, (k,)."""
         part = None if condition is None else self.parts[self._part(self.order, condition)]
-        mean_rr = None if condition is None or self.rate is None else self.rate.mean_rr(condition)
+        if mean_rr is None and condition is not None and self.rate is not None:
+            mean_rr = self.rate.mean_rr(condition)
         return (part or self.whole).statistics(rng, mean_rr=mean_rr)
 
     def to_json(self) -> dict:
@@ -237,6 +246,30 @@ class LabelledRhythm:
         parts = [part and Rhythm(**part) for part in data["parts"]]
         rate = data.get("rate")  # runs from before it was learned have none
         return cls(Rhythm(**data["whole"]), data["order"], parts, RatePlace(*rate) if rate else None)
+
+
+@dataclass(frozen=True)
+class Paced:
+    """A rhythm held to heart rates from `low` to `high`, bpm: as often as the population has them, else evenly."""
+
+    rhythm: Rhythm | LabelledRhythm
+    low: float
+    high: float
+
+    def statistics(self, rng: np.random.Generator, condition: np.ndarray | None = None) -> np.ndarray:
+        """One record's `STATISTICS`, (4,)."""
+        for _ in range(_TRIES if self.low < self.high else 0):
+            drawn = self.rhythm.statistics(rng, condition)
+            if self.low <= 60.0 / np.exp(drawn[0]) <= self.high:
+                return drawn
+        return self.rhythm.statistics(rng, condition, 60.0 / rng.uniform(self.low, self.high))
+
+    def draw(
+        self, rng: np.random.Generator, seconds: float, condition: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """One rhythm; see `Rhythm.draw`."""
+        drawn = self.statistics(rng, condition)
+        return beat_times(rng, drawn, seconds), drawn
 
 
 def _table(rr_intervals: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

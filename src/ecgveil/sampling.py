@@ -20,6 +20,7 @@ from ecgveil.leads import LEADS_8, LEADS_12
 from ecgveil.models import MODELS
 from ecgveil.models.conditions import Shown
 from ecgveil.models.draw import BLOCK, draw, draw_conditions
+from ecgveil.rhythm import PACES_BPM, Paced
 from ecgveil.training.run import RunFolder
 
 Span = float | tuple[float, float]
@@ -68,6 +69,9 @@ class Run:
             raise ConfigError(f"sex is '{sex}'; ask for female or male, or for none")
         if not labels and sex is None and not ranges:
             return self
+        if "heart_rate" in ranges and not (self.conditions and "heart_rate" in self.conditions.learns):
+            paced = self._paced(*ranges.pop("heart_rate"))
+            return paced.bearing(labels, sex, age) if labels or sex or ranges else paced
         if self.conditions is None:
             raise ConfigError(
                 f"{self.folder.path} was trained without labels; fit a recipe with data.labels, such as superclass"
@@ -77,6 +81,22 @@ class Run:
             )
         narrowed = copy.copy(self)
         narrowed.conditions = self.conditions.bearing(labels, sex, ranges)
+        return narrowed
+
+    def _paced(self, low: float, high: float) -> Run:
+        """The same generator at heart rates that it has not learned as a condition: its rhythm is told from outside."""
+        if self.folder.rhythm is None:
+            raise ConfigError(
+                f"{self.folder.path} has not learned the heart rate; fit a recipe that learns the rhythm, such as veil, or "
+                "one with 'heart_rate' in data.conditions, such as pulse2pulse-conditional"
+            )
+        if not PACES_BPM[0] <= low <= high <= PACES_BPM[1]:
+            raise ConfigError(
+                f"heart_rate is asked for from {low:g} to {high:g}; give bpm from {PACES_BPM[0]:g} to {PACES_BPM[1]:g}"
+            )
+        narrowed = copy.copy(self)
+        narrowed.generator = copy.copy(self.generator)
+        narrowed.generator.rhythm = Paced(self.folder.rhythm, low, high)  # type: ignore[assignment]
         return narrowed
 
     def stream(self, number: int, *, seed: int = 0, batch_size: int = 64) -> Iterator[DataSet]:
