@@ -169,9 +169,7 @@ def test_a_rhythm_can_be_asked_for_that_was_no_condition(name, clinic, tmp_path)
 def test_without_a_rhythm_no_heart_rate_is_to_be_had(clinic, tmp_path):
     recipe = tiny("wavegan-star", training__steps=2)
     run = load(fit(shaped(clinic, recipe), recipe, tmp_path / "run").path)
-    with pytest.raises(
-        ConfigError, match="has not learned the heart rate; fit a recipe that learns the rhythm, such as"
-    ):
+    with pytest.raises(ConfigError, match="has not learned the heart rate; fit one that learns the rhythm, such as"):
         run.bearing(heart_rate=70)
 
 

@@ -87,8 +87,8 @@ class Run:
         """The same generator at heart rates that it has not learned as a condition: its rhythm is told from outside."""
         if self.folder.rhythm is None:
             raise ConfigError(
-                f"{self.folder.path} has not learned the heart rate; fit a recipe that learns the rhythm, such as veil, or "
-                "one with 'heart_rate' in data.conditions, such as pulse2pulse-conditional"
+                f"{self.folder.path} has not learned the heart rate; fit one that learns the rhythm, such as veil, "
+                "or one with 'heart_rate' in data.conditions, such as pulse2pulse-conditional"
             )
         if not PACES_BPM[0] <= low <= high <= PACES_BPM[1]:
             raise ConfigError(
