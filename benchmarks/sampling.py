@@ -1,10 +1,12 @@
-"""ECGs per second to disk: our pulse2pulse recipe beside the package deepfake-ecg's own `generate`, in one run.
+"""ECGs per second: a recipe of ours beside the package deepfake-ecg, in one run, the network alone and to disk.
 
     pip install -c constraints.txt -e ".[bench]"
-    python benchmarks/sampling.py [--number 200] [--repeats 3]
+    python benchmarks/sampling.py [--recipe veil] [--number 200] [--repeats 3]
 
-Both draw on the same cores from a generator of the published size; deepfake-ecg writes 8 leads as text, we write 12
-leads as WFDB. Our weights are those of step 0: speed does not depend on what was learned.
+Both draw on the same cores; deepfake-ecg's `generate` writes 8 leads as text, we write 12 leads as WFDB. Recipe
+`pulse2pulse` has a generator of the published size. Our weights are those of step 1: speed does not depend on what was
+learned. The network alone is timed at several batch sizes for both, and the best counts; what `veil` makes of the
+network's numbers, ECGs, counts to disk.
 """
 
 import argparse
@@ -13,7 +15,9 @@ import io
 import platform
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import deepfakeecg
 import numpy as np
@@ -23,18 +27,21 @@ import wfdb
 from ecgveil.ecg import ECGSet
 from ecgveil.formats.wfdb_write import write
 from ecgveil.leads import LEADS_8
-from ecgveil.models.draw import BLOCK, draw
+from ecgveil.models.contract import stack
 from ecgveil.pipeline import write_samples
 from ecgveil.recipe import load_recipe
 from ecgveil.sampling import Run, load
+from ecgveil.simulate import simulate
 from ecgveil.training.fit import fit
 
+BATCHES = (1, 4, 16, 64)
 
-def untrained(folder: Path) -> Run:
-    """The recipe's generator at its published width; two steps with a small critic make the run folder."""
-    recipe = load_recipe("pulse2pulse", {"training.steps": 1, "training.batch": 2, "training.pictures": 0})
-    signal = np.random.default_rng(0).normal(0, 0.2, (20, 8, 5000))
-    fit(ECGSet(signal, 500, LEADS_8, tuple(map(str, range(20)))), recipe, folder, seed=0)
+
+def untrained(name: str, folder: Path) -> Run:
+    """A run of the recipe's full size after one step, of ECGs of the simulated clinic."""
+    recipe = load_recipe(name, {"training.steps": 1, "training.batch": 2, "training.pictures": 0})
+    ecgs, _ = simulate(24, seed=0)
+    fit(ecgs.pick(LEADS_8), recipe, folder, seed=0)
     return load(folder)
 
 
@@ -57,6 +64,18 @@ def theirs_as_published(number: int) -> None:
 def ours(run: Run, number: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         write_samples(run, Path(folder), number, seed=1, batch_size=64, progress=lambda done, total: None)
+
+
+def network(generator: torch.nn.Module, noise: Callable[[int], Any], number: int) -> dict[int, float]:
+    """ECGs per second of a network at each batch size; its noise is drawn before."""
+    rates = {}
+    with torch.no_grad():
+        for batch in BATCHES:
+            given = noise(batch)
+            generator(given)
+            rounds = -(-number // batch)
+            rates[batch] = rounds * batch / seconds(lambda b=given, n=rounds: [generator(b) for _ in range(n)])
+    return rates
 
 
 def writing(ecgs: ECGSet) -> tuple[float, float]:
@@ -85,11 +104,12 @@ def writing(ecgs: ECGSet) -> tuple[float, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--recipe", default="pulse2pulse")
     parser.add_argument("--number", type=int, default=200)
     parser.add_argument("--repeats", type=int, default=3)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        run = untrained(Path(folder) / "run")
+        run = untrained(args.recipe, Path(folder) / "run")
         print(f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}, n = {args.number}")
         rates: dict[str, list[float]] = {}
         for _ in range(args.repeats):  # interleaved, so that both meet the same machine
@@ -103,8 +123,13 @@ def main() -> None:
             print(f"{name:38s} {np.median(values):7.1f} ECG/s to disk (runs: {', '.join(f'{v:.1f}' for v in values)})")
         ratio = np.median(rates["ecgveil sample"]) / np.median(rates["deepfake-ecg generate"])
         print(f"ecgveil / deepfake-ecg: {ratio:.2f}")
-        network = args.number / seconds(lambda: draw(run.generator, 1, 0, args.number))
-        print(f"our network alone, blocks of {BLOCK}: {network:.1f} ECG/s")
+        rng = np.random.default_rng(0)
+        mine = network(run.generator, lambda n: stack([run.generator.draw(rng) for _ in range(n)]), args.number)
+        rivals = network(deepfakeecg.Generator().eval(), lambda n: torch.rand(n, 8, 5000) * 2 - 1, args.number)
+        for name, found in (("ours", mine), ("deepfake-ecg", rivals)):
+            told = ", ".join(f"{rate:.0f} at {batch}" for batch, rate in found.items())
+            print(f"network alone, {name}: {told} ECG/s")
+        print(f"network alone, best batch of each: {max(mine.values()) / max(rivals.values()):.1f}")
         own, rival = writing(run.sample(50))
         print(f"writing a record: {own * 1e3:.2f} ms, wfdb.wrsamp {rival * 1e3:.2f} ms, ratio {rival / own:.1f}")
 
