@@ -216,10 +216,14 @@ def write_samples(
     names: list[str] = []
     clipped = 0
     comments = [_HEADER_NOTE, f"recipe {generator.recipe.name}, seed {seed}"]
-    for batch in generator.stream(number, seed=seed, batch_size=batch_size):
+
+    def written(batch: ECGSet) -> tuple[tuple[str, ...], int]:
         write(batch, folder, comments=comments)
-        clipped += int(count_clipped(batch.signal).sum())
-        names.extend(batch.record_name)
+        return batch.record_name, int(count_clipped(batch.signal).sum())
+
+    for done, cut in generator.each(written, number, seed=seed, batch_size=batch_size):
+        names.extend(done)
+        clipped += cut
         progress(len(names), number)
     write_records_file(folder, names)
     return clipped

@@ -6,8 +6,12 @@ Sample k depends on (weights, seed, k) alone; see `models.draw`.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from torch import nn
@@ -24,6 +28,7 @@ from ecgveil.rhythm import PACES_BPM, Paced
 from ecgveil.training.run import RunFolder
 
 Span = float | tuple[float, float]
+Done = TypeVar("Done")
 
 
 class Run:
@@ -111,10 +116,30 @@ class Run:
         ConfigError
             `number` or `batch_size` is not positive, or `seed` is negative.
         """
-        first = 0
-        for tensor in self.tensors(number, seed=seed, batch_size=batch_size):
-            yield self._made(tensor, first, seed)
-            first += len(tensor)
+        yield from self.each(lambda batch: batch, number, seed=seed, batch_size=batch_size)
+
+    def each(
+        self, work: Callable[[DataSet], Done], number: int, *, seed: int = 0, batch_size: int = 64
+    ) -> Iterator[Done]:
+        """What `work` makes of each batch of `stream`, in order; the batches are made and worked on side by side.
+
+        `work` is called in threads of their own, as many as there are cores. Errors as `stream`.
+        """
+
+        def made(tensor: np.ndarray, first: int) -> Done:
+            return work(self._made(tensor, first, seed))
+
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        with ThreadPoolExecutor(cores) as pool:
+            waiting: deque[Future[Done]] = deque()
+            first = 0
+            for tensor in self.tensors(number, seed=seed, batch_size=batch_size):
+                waiting.append(pool.submit(made, tensor, first))
+                first += len(tensor)
+                if len(waiting) > cores:  # no more than these in memory
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
 
     def tensors(self, number: int, *, seed: int = 0, batch_size: int = 64) -> Iterator[np.ndarray]:
         """The same samples as the network gives them, (n, *encoder.shape); see `stream`."""
