@@ -20,7 +20,7 @@ from ecgveil.errors import RecordError
 STATISTICS = ("log mean RR in s", "log RMSSD in s", "log SD of 5-beat mean RR in s", "share of premature beats")
 _RECORDS_A_COMPONENT = 25
 _MAX_COMPONENTS = 4
-_RECORDS_A_PART = 2 * _RECORDS_A_COMPONENT
+_RECORDS_A_PART = 10  # fewer are too few for a density of their own
 _CENTRE, _SCALE = np.array([-0.2, -3.5, -3.5, 0.0]), np.array([0.25, 1.0, 1.0, 0.1])  # about those of adults
 _FLOOR_S = 0.004  # variations below one sample of 250 Hz are not resolved
 _RR_RANGE_S = (0.25, 3.0)
