@@ -464,3 +464,20 @@ def test_candidates_need_a_judge_and_something_held_out(crowd, tmp_path):
     with pytest.raises(ConfigError, match="with all ECGs trained on there is none to choose by; set it to 0"):
         fit(crowd, recipe, tmp_path / "run", seed=2, judge=Judge(), use_all=True)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_run_goes_on_from_another_on_other_records(clinic, tmp_path):
+    recipe = tiny("veil", training__steps=2)
+    ecgs = shaped(clinic, recipe)
+    base = fit(ecgs.take(list(range(12))), recipe, tmp_path / "base", use_all=True)
+    still = tiny("veil", training__steps=1, training__learning_rate=1e-12, training__ema=0.5)
+    adapted = fit(ecgs.take(list(range(12, 24))), still, tmp_path / "adapted", use_all=True, base=base.path)
+    assert adapted.encoder.to_json() == base.encoder.to_json()
+    assert adapted.rhythm != base.rhythm
+    before, after = (load_tensors(each.path / "state.safetensors")[0] for each in (base, adapted))
+    for name in before:
+        if not name.startswith("adam-") and name not in ("critic/mean", "critic/sd"):
+            torch.testing.assert_close(after[name], before[name], atol=1e-9, rtol=1e-6)
+    wider = tiny("veil", model__width=12)
+    with pytest.raises(ConfigError, match=r"is no run to go on from .*model.width 8 there, 12 here"):
+        fit(ecgs, wider, tmp_path / "other", base=base.path)

@@ -123,6 +123,9 @@ def fit(
     seed: Seed = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out.")] = False,
     resample: Resample = False,
+    base: Annotated[
+        Path | None, typer.Option("--from", help="Run folder to go on from, of the same recipe.", show_default=False)
+    ] = None,
 ) -> None:
     """Train a generator on the training part of the records."""
     from ecgveil.evaluation.choice import judge_by
@@ -158,6 +161,7 @@ def fit(
             seed=seed,
             resume=resume,
             judge=judge_by(resolved.training.choose_by, seed),
+            base=base,
             on_start=started,
             on_log=lambda row: tell("training", row["step"], total, row),
         )

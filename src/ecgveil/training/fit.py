@@ -41,6 +41,7 @@ from ecgveil.training.looks import Windows
 from ecgveil.training.loop import Players, train
 from ecgveil.training.objectives import OBJECTIVES
 from ecgveil.training.run import RunFolder
+from ecgveil.training.tensors import load_tensors
 
 _PICTURED = 3  # synthetic ECGs in each picture along training
 _SQUARES = 8  # synthetic images or rows in each
@@ -56,6 +57,7 @@ def fit(
     use_all: bool = False,
     extra: ECGSet | None = None,
     judge: Judge | None = None,
+    base: str | Path | None = None,
     on_start: Callable[[int, int], None] = lambda step, total: None,
     on_log: Callable[[dict[str, Any]], None] = lambda row: None,
 ) -> RunFolder:
@@ -74,6 +76,8 @@ def fit(
     judge : of (validation ECGs, synthetic ECGs), returns a dict with 'score', the lower the better, and its parts; what
         chooses between the recipe's `training.candidates`, such as `ecgveil.evaluation.choice.judge`; not asked where
         `training.choose_by` is 'class-accuracy'
+    base : a run to go on from, of the same model and form: its encoder and its weights are where training begins;
+        rhythm and conditions are fitted anew
     on_start : called once with (first step, all steps)
     on_log : called with each row of metrics; what the monitors found is in its 'warning'
 
@@ -109,7 +113,8 @@ def fit(
     train_part, unread = kind.learnable(train_part, recipe)
     fingerprint = _fingerprint(train_part, recipe.data.classes, recipe.data.conditions)
     choosing = _choosing(parts, recipe, judge)
-    known = {"data_sha256": fingerprint, **choosing, **balance, **unread}
+    start = None if base is None else RunFolder(base)
+    known = {"data_sha256": fingerprint, **choosing, **balance, **unread, **_origin(start)}
     if exists:
         folder = _resumed(out, recipe, seed, known)
         players = Players(recipe, folder.context, seed)
@@ -117,7 +122,7 @@ def fit(
             state, step = folder.load_state()
         players.load(state)
     else:
-        folder, players = _begun(out, recipe, ecgs, train_part, seed, known)
+        folder, players = _begun(out, recipe, ecgs, train_part, seed, known, start)
         step = 0
     windows, _ = folder.encoder.encode(train_part)
     chooser = None
@@ -215,10 +220,18 @@ def _validation(folder: RunFolder, parts: Parts | None) -> Windows | None:
 
 
 def _begun(
-    out: Path, recipe: Recipe, ecgs: ECGSet, train_part: ECGSet, seed: int, known: dict[str, Any]
+    out: Path,
+    recipe: Recipe,
+    ecgs: ECGSet,
+    train_part: ECGSet,
+    seed: int,
+    known: dict[str, Any],
+    start: RunFolder | None,
 ) -> tuple[RunFolder, Players]:
-    """A new run at step 0: what is fitted on the training part, and untrained players."""
-    encoder = KINDS[recipe.data.kind].fit_encoder(train_part, recipe)
+    """A new run at step 0: what is fitted on the training part, and players untrained or as those of `start`."""
+    if start is not None:
+        _require_alike(start, recipe)
+    encoder = start.encoder if start else KINDS[recipe.data.kind].fit_encoder(train_part, recipe)
     conditions = fit_conditions(train_part, recipe.data)
     rhythm = None
     if MODELS[recipe.model["architecture"]].needs_rhythm:
@@ -226,6 +239,9 @@ def _begun(
         rhythm = fit_rhythm(train_part, conditions, seed, beats)
     size = conditions.size if conditions else 0
     players = Players(recipe, Context(encoder.shape, recipe.data.fs, rhythm, size), seed)
+    if start is not None:
+        state, _ = load_tensors(start.path / "state.safetensors")
+        players.load({name: tensor for name, tensor in state.items() if not name.startswith("adam-")})
     folder = RunFolder.create(
         out,
         recipe=recipe,
@@ -237,6 +253,27 @@ def _begun(
         weights=players.average.state_dict(),
     )
     return folder, players
+
+
+def _origin(start: RunFolder | None) -> dict[str, str]:
+    """What provenance says of the run that this one goes on from."""
+    if start is None:
+        return {}
+    path = start.path / "state.safetensors"
+    if not path.is_file():
+        raise RunError(f"{start.path} has no state.safetensors, where training begins from; give a whole run folder")
+    return {"base_sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+
+
+def _require_alike(start: RunFolder, recipe: Recipe) -> None:
+    """ConfigError where the weights of `start` would not fit, or would mean something else."""
+
+    def form(one: Recipe) -> dict[str, Any]:
+        data, kept = one.data.model_dump(), ("kind", "leads", "fs", "n_samples", "units", "labels", "conditions")
+        return {"data": {key: data.get(key) for key in kept}, "encoder": one.encoder.model_dump(), "model": one.model}
+
+    if differing := _told_apart(form(start.recipe), form(recipe)):
+        raise ConfigError(f"{start.path} is no run to go on from with recipe {recipe.name}: {differing}")
 
 
 def _resumed(out: Path, recipe: Recipe, seed: int, known: dict[str, Any]) -> RunFolder:
@@ -252,7 +289,12 @@ def _resumed(out: Path, recipe: Recipe, seed: int, known: dict[str, Any]) -> Run
 
 
 def _difference(old: Recipe, new: Recipe) -> str:
-    one, two = _flat(old.model_dump()), _flat(new.model_dump())
+    return _told_apart(old.model_dump(), new.model_dump())
+
+
+def _told_apart(old: dict[str, Any], new: dict[str, Any]) -> str:
+    """The settings in which two tables differ; '' where they are equal."""
+    one, two = _flat(old), _flat(new)
     return ", ".join(
         f"{key} {one.get(key)} there, {two.get(key)} here"
         for key in sorted(one.keys() | two.keys())
