@@ -1,0 +1,138 @@
+"""Recipes side by side: equal records, equal time to train, the whole evidence of each in one table.
+
+    pip install -c constraints.txt -e .
+    python benchmarks/quality.py --out DIR [--recipes wavegan-star pulse2pulse veil] [--minutes 90] [--number 500]
+        [--data FOLDER ...] [--seed 0] [--set veil:training.batch=64 ...] [--quick]
+
+15 % of the patients are held out, the rest is trained on. How many steps fit into the minutes is found by a few that
+are thrown away; steps that follow each other more slowly later on take longer, and what they took is told. Interrupted,
+the same command goes on. DIR/table.md has every figure beside that of real ECGs against real ones; DIR/RECIPE holds
+run, samples and report, and draws real ECGs, so it is the keeper's.
+"""
+
+import argparse
+import json
+import math
+import shutil
+import time
+from pathlib import Path
+
+import torch
+
+from ecgveil.ecg import ECGSet, concat
+from ecgveil.evaluation import Evaluation, evaluate
+from ecgveil.files import write_atomic
+from ecgveil.intake import take_in
+from ecgveil.measure import measure
+from ecgveil.recipe import load_recipe, parse_overrides
+from ecgveil.sampling import load
+from ecgveil.split import split
+from ecgveil.training.fit import fit
+
+DATA = Path(__file__).parents[2] / "shared" / "data"
+TABLE2 = (
+    "p_duration_ms", "pr_interval_ms", "qrs_duration_ms", "qt_interval_ms", "stj_v5_uv", "r_v5_uv", "t_v5_uv",
+    "heart_rate_bpm",
+)  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--recipes", nargs="+", default=["wavegan-star", "pulse2pulse", "veil"])
+    parser.add_argument("--minutes", type=float, default=90.0)
+    parser.add_argument("--number", type=int, default=500)
+    parser.add_argument("--data", type=Path, nargs="+", default=[DATA / "cinc2011", DATA / "ludb"])
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--set", nargs="*", default=[], metavar="RECIPE:KEY=VALUE")
+    parser.add_argument("--quick", action="store_true", help="evidence of few ECGs")
+    told = parser.parse_args()
+    found = {name: judged(name, told) for name in told.recipes}
+    write_atomic(told.out / "table.md", table(found))
+    print(table(found))
+
+
+def judged(name: str, told: argparse.Namespace) -> dict:
+    """Train a recipe, draw from it and judge; from what an earlier call left, where it did."""
+    folder = told.out / name
+    if (folder / "figures.json").is_file():
+        return json.loads((folder / "figures.json").read_text())
+    settings = parse_overrides([each.split(":", 1)[1] for each in told.set if each.startswith(f"{name}:")])
+    recipe = load_recipe(name, settings)
+    parts = split(take_in(told.data, recipe).ecgs, seed=told.seed)
+    train = concat([parts.train, parts.validation])
+    print(f"{name}: {len(train)} ECGs to train on, {len(parts.holdout)} held out", flush=True)
+    steps = planned(name, settings, train, folder, told)
+    began = time.monotonic()
+    recipe = load_recipe(name, {**settings, "training.steps": steps})
+    run = fit(train, recipe, folder / "run", seed=told.seed, use_all=True, resume=True)
+    minutes = (time.monotonic() - began) / 60
+    synthetic = load(run.path).sample(told.number, seed=told.seed)
+    real, held = (each.pick(synthetic.leads) for each in (train, parts.holdout))
+    evidence = evaluate(real, held, synthetic, seed=told.seed, quick=told.quick)
+    figures = {"steps": steps, "minutes": minutes, "threads": torch.get_num_threads(), **told_of(evidence)}
+    figures["means"] = {key: means(each) for key, each in (("real", held), ("synthetic", synthetic))}
+    write_atomic(folder / "figures.json", json.dumps(figures, indent=1))
+    return figures
+
+
+def planned(name: str, settings: dict, train: ECGSet, folder: Path, told: argparse.Namespace) -> int:
+    """Steps that fit into the minutes; once found, they stay."""
+    note = folder / "steps.json"
+    if not note.is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        per_step: list[float] = []
+        few = load_recipe(name, {**settings, "training.steps": 8, "training.pictures": 0})
+        fit(
+            train,
+            few,
+            folder / "few",
+            seed=told.seed,
+            use_all=True,
+            on_log=lambda row: per_step.append(row["seconds_per_step"]),
+        )
+        shutil.rmtree(folder / "few")
+        write_atomic(note, json.dumps({"steps": max(1, int(told.minutes * 60 / per_step[-1]))}))
+    return int(json.loads(note.read_text())["steps"])
+
+
+def told_of(evidence: Evaluation) -> dict:
+    return {
+        "metrics": {
+            each.name: {"value": each.value, "floor": each.floor, "better": each.better, "verdict": each.verdict}
+            for each in evidence.metrics
+        }
+    }
+
+
+def means(ecgs: ECGSet) -> dict[str, float]:
+    """Means of what P2's Table 2 lists."""
+    rows = measure(ecgs)
+    return {name: float(rows[name].mean()) for name in TABLE2}
+
+
+def table(found: dict[str, dict]) -> str:
+    """Markdown: a row a figure, a column a recipe, the floor last."""
+    lines = ["| figure | " + " | ".join(found) + " | real against real |", "|---" * (len(found) + 2) + "|"]
+    for key in ("steps", "minutes"):
+        lines.append(f"| {key} | " + " | ".join(_shown(each[key]) for each in found.values()) + " | |")
+    names = dict.fromkeys(name for each in found.values() for name in each["metrics"])
+    for name in names:
+        cells = [each["metrics"].get(name, {}) for each in found.values()]
+        if all(math.isnan(cell.get("value", math.nan)) for cell in cells):
+            continue
+        floor = next((cell["floor"] for cell in cells if cell), math.nan)
+        lines.append(f"| {name} | " + " | ".join(_shown(cell.get("value")) for cell in cells) + f" | {_shown(floor)} |")
+    first = next(iter(found.values()))["means"]["real"]
+    for name in first:
+        cells = [_shown(each["means"]["synthetic"].get(name)) for each in found.values()]
+        lines.append(f"| mean {name} | " + " | ".join(cells) + f" | {_shown(first[name])} |")
+    return "\n".join(lines) + "\n"
+
+
+def _shown(value: float | None) -> str:
+    return "" if value is None or math.isnan(value) else f"{value:.4g}"
+
+
+if __name__ == "__main__":
+    main()
