@@ -5,7 +5,7 @@ import json
 
 import numpy as np
 import pytest
-from scipy.signal import welch
+from scipy.signal import fftconvolve, firwin, welch
 
 from ecgveil.complexes import BANDS, LENGTH, Parts, analyse, readable, synthesise
 from ecgveil.complexes.encoder import ComplexEncoder
@@ -136,3 +136,61 @@ def test_another_form_is_refused(eight):
     encoder = ComplexEncoder.fit(eight)
     with pytest.raises(ConfigError, match="4000"):
         encoder.encode(dataclasses.replace(eight, signal=eight.signal[:, :, :4000]))
+
+
+@pytest.mark.parametrize("fs", [100.0, 200.0, 257.0, 500.0, 1000.0])
+def test_a_complex_is_the_same_at_any_rate(fs):
+    times = [np.cumsum(np.r_[-1.1, np.random.default_rng(3).uniform(0.75, 1.0, 14)])]
+    wide = parts_of(1, 1e-7)
+    time = np.arange(LENGTH) / RATE_HZ - BEFORE_S
+    wide.complexes[...] = np.exp(-0.5 * (time / 0.03) ** 2) + 0.3 * np.exp(-0.5 * ((time - 0.3) / 0.05) ** 2)
+    made = synthesise(wide, times, LEADS_8, fs, int(10 * fs), [np.random.default_rng(0)])
+    ecgs = ECGSet(made, fs, LEADS_8, ("one",))
+    found, _ = analyse(ecgs, readable(ecgs)[1])
+    middle = slice(20, LENGTH - 30)
+    np.testing.assert_allclose(found.complexes[0][:, middle], wide.complexes[0][:, middle], atol=0.05)
+    again = ComplexEncoder.fit(ecgs)
+    assert again.decode(again.encode(ecgs)[0]).shape == made.shape
+
+
+def test_what_was_filtered_away_stays_away(eight):
+    drift = np.linspace(0, 0.5, SAMPLES)  # that ends elsewhere than it began: a jump to a Fourier transform
+    low = firwin(401, 40, fs=FS)
+    signal = fftconvolve(eight.signal, low[None, None], mode="same", axes=2) + drift
+    ecgs = dataclasses.replace(eight, signal=signal.astype(np.float32))
+    encoder = ComplexEncoder.fit(ecgs)
+    made = encoder.decode(encoder.encode(ecgs)[0])
+    freqs, real = welch(ecgs.signal[:, :, 300:-300], FS, nperseg=1000)
+    _, found = welch(made[:, :, 300:-300], FS, nperseg=1000)
+    for band in ((60, 100), (130, 200), (200, 245)):
+        inside = (freqs > band[0]) & (freqs < band[1])
+        level = real[:, :, (freqs > 5) & (freqs < 30)].mean()
+        assert np.median(found[:, :, inside]) < max(5 * np.median(real[:, :, inside]), 1e-5 * level)
+
+
+def test_noise_above_125_hz_is_measured():
+    times = [np.arange(-1.0, 12.0, 0.9)]
+    hiss = np.random.default_rng(0).normal(0, 0.02, (1, 8, SAMPLES))
+    high = firwin(401, 160, fs=FS, pass_zero=False)
+    made = synthesise(parts_of(1, 1e-7), times, LEADS_8, FS, SAMPLES, [np.random.default_rng(0)])
+    ecgs = ECGSet(made + fftconvolve(hiss, high[None, None], mode="same", axes=2), FS, LEADS_8, ("one",))
+    encoder = ComplexEncoder.fit(ecgs)
+    freqs, real = welch(ecgs.signal, FS, nperseg=500)
+    _, found = welch(encoder.decode(encoder.encode(ecgs)[0]), FS, nperseg=500)
+    inside = (freqs > 205) & (freqs < 240)
+    np.testing.assert_allclose(found[0][:, inside].mean(axis=1), real[0][:, inside].mean(axis=1), rtol=0.35)
+
+
+def test_the_last_bit_of_a_network_changes_no_beat(eight):
+    encoder = ComplexEncoder.fit(eight)
+    tensor, _ = encoder.encode(eight)
+    other = tensor.copy()
+    other[:, :-4] = np.nextafter(other[:, :-4], np.inf)
+    np.testing.assert_allclose(encoder.decode(other), encoder.decode(tensor), atol=1e-4)
+
+
+def test_absurd_numbers_make_finite_ecgs(eight):
+    encoder = ComplexEncoder.fit(eight)
+    tensor, _ = encoder.encode(eight)
+    tensor[:, 8 * LENGTH : -4] = 1e6
+    assert np.isfinite(encoder.decode(tensor)).all()

@@ -77,3 +77,11 @@ def test_features_are_finite_where_a_lead_is_flat():
 def test_few_real_samples_will_do(n):
     marginals = Marginals(groups, samples(n), torch.Generator().manual_seed(0))
     assert torch.isfinite(marginals.loss(samples(8, seed=2), torch.Generator().manual_seed(0)))
+
+
+def test_what_never_varies_pulls_at_nothing():
+    real, fake = samples(60), samples(8, seed=2)
+    real[:, 256:512] = 0.0
+    fake.requires_grad_(True)
+    Marginals(groups, real, torch.Generator().manual_seed(0)).loss(fake, torch.Generator().manual_seed(0)).backward()
+    assert fake.grad[:, 256:512].norm() < fake.grad[:, :256].norm()

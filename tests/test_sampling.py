@@ -160,7 +160,7 @@ def test_a_rhythm_can_be_asked_for_that_was_no_condition(name, clinic, tmp_path)
         assert (rates < high + 1e-6).all()
         assert len({round(rate, 6) for rate in rates}) == (1 if low == high else 50)
     assert run.generator.rhythm is run.folder.context.rhythm or run.generator.rhythm == run.folder.context.rhythm
-    with pytest.raises(ConfigError, match="heart_rate is asked for from 10 to 20; give bpm from 30 to 200"):
+    with pytest.raises(ConfigError, match="heart_rate is asked for from 10 to 20; give bpm from 30 to 150"):
         run.bearing(heart_rate=(10, 20))
     with pytest.raises(ConfigError, match="trained on signals alone"):
         run.bearing(heart_rate=70, age=50)
@@ -181,5 +181,5 @@ def test_ecgs_without_beats_are_left_out_of_what_is_taken_apart_and_counted(clin
     folder = fit(replace(ecgs, signal=signal), recipe, tmp_path / "run", use_all=True)
     assert folder.provenance["without_beats"] >= 3
     assert folder.provenance["counts"]["train"]["windows"] == len(ecgs) - folder.provenance["without_beats"]
-    with pytest.raises(RecordError, match="24 training ECGs none has beats"):
+    with pytest.raises(RecordError, match="24 training ECGs none has the four beats"):
         fit(replace(ecgs, signal=0.0 * signal), recipe, tmp_path / "other", use_all=True)

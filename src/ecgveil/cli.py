@@ -169,6 +169,8 @@ def fit(
     steps = folder.total_steps
     if done < steps:
         raise Stopped(f"stopped at step {done} of {steps}; go on with the same command and --resume")
+    for note in folder.left_out():
+        error_console.print(f"note: {note}", soft_wrap=True)
     choice = folder.choice()
     if choice and choice["note"]:
         error_console.print(f"note: {choice['note']}", soft_wrap=True)

@@ -76,7 +76,7 @@ def _learnable_ecg(train: ECGSet, recipe: Recipe) -> tuple[ECGSet, dict[str, Any
         return train, {}
     rows = ComplexEncoder.readable(train)
     if not len(rows):
-        raise RecordError(f"of {len(train)} training ECGs none has beats that can be found")
+        raise RecordError(f"of {len(train)} training ECGs none has the four beats that taking it apart needs")
     kept = train if len(rows) == len(train) else train.take(rows.tolist())
     return kept, {"without_beats": len(train) - len(rows)}
 

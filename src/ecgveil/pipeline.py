@@ -248,6 +248,7 @@ def _about(
         told.append(
             f"Standardising cut {saturated['values']:.2%} of the values, in {saturated['windows']:.1%} of the windows."
         )
+    told += [f"{each}." for each in generator.folder.left_out()]
     told += [*_choice(generator), *_warned(generator)]
     if clipped:
         told.append(f"{clipped} synthetic values beyond +-32.767 {recipe.data.units} were clipped when written.")

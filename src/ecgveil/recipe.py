@@ -16,7 +16,7 @@ import tomli_w
 from pydantic import Discriminator, Field, Tag, ValidationError, field_validator, model_validator
 
 from ecgveil.arrange import ARRANGEMENTS, arrangement, arrangement_settings
-from ecgveil.complexes.parts import COMPLEXES
+from ecgveil.complexes.parts import COMPLEXES, LEAST_SECONDS
 from ecgveil.errors import ConfigError
 from ecgveil.leads import LEADS_12
 from ecgveil.models import MODELS, Model
@@ -189,13 +189,11 @@ class Recipe(Settings):
         if (layout == COMPLEXES) != (self.model["architecture"] == "veil"):
             raise ValueError(f"encoder.arrange = '{COMPLEXES}' and model veil go together, and with nothing else")
         if layout == COMPLEXES:
-            if own or name != "per-lead":
+            if own or name != "per-lead" or self.encoder.span_sd:
                 raise ValueError(
                     f"encoder.arrange = '{COMPLEXES}' goes with standardize = 'per-lead', without settings"
                 )
-            model = MODELS["veil"]
-            self._check_classes(model)
-            self._check_beats(model)
+            self._check_complexes()
             return
         shape = self._arranged_shape({key: own.pop(key) for key in ("order_seed", "order") if key in own})
         known = set(inspect.signature(STANDARDIZERS[name]).parameters)
@@ -204,6 +202,8 @@ class Recipe(Settings):
         if foreign:
             raise ValueError(f"encoder.{min(foreign)} is no setting of the {name} standardizer; leave it out")
         model = MODELS[self.model["architecture"]]
+        if self.training.marginals:
+            raise ValueError(f"training.marginals is for model veil; leave it out with {self.model['architecture']}")
         if len(shape) != model.dimensions:
             takes = "waveform" if model.dimensions == 2 else "z"
             raise ValueError(f"model {self.model['architecture']} takes encoder.arrange = '{takes}', not '{layout}'")
@@ -211,6 +211,19 @@ class Recipe(Settings):
         self._check_beats(model)
         if self.data.n_samples % model.multiple:
             raise ValueError(f"data.n_samples is {self.data.n_samples}; the model needs a multiple of {model.multiple}")
+
+    def _check_complexes(self) -> None:
+        """What taking ECGs apart needs."""
+        data, model = self.data, MODELS["veil"]
+        self._check_classes(model)
+        self._check_beats(model)
+        if data.n_samples / data.fs < LEAST_SECONDS:
+            raise ValueError(
+                f"data.n_samples is {data.n_samples}, {data.n_samples / data.fs:g} s; the model needs "
+                f"{LEAST_SECONDS:g} s or more, for four beats"
+            )
+        if self.training.augment_noise:
+            raise ValueError("training.augment_noise is no setting of model veil, whose critic adds noise of its own")
 
     def _check_classes(self, model: Model) -> None:
         """Labels and classes go together with model and objective."""

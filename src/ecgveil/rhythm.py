@@ -24,7 +24,7 @@ _RECORDS_A_PART = 10  # fewer are too few for a density of their own
 _CENTRE, _SCALE = np.array([-0.2, -3.5, -3.5, 0.0]), np.array([0.25, 1.0, 1.0, 0.1])  # about those of adults
 _FLOOR_S = 0.004  # variations below one sample of 250 Hz are not resolved
 _RR_RANGE_S = (0.25, 3.0)
-PACES_BPM = (30.0, 200.0)  # that may be asked for
+PACES_BPM = (30.0, 150.0)  # that may be asked for; faster ones lose beats to premature ones and to each other
 _TRIES = 50  # draws from the population before a rate is taken from the span itself
 _PREMATURE = 0.85  # a beat is premature when its RR is below this share of the record's median
 

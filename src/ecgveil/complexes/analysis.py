@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
 from fractions import Fraction
+from typing import NamedTuple
 
 import numpy as np
 from scipy.optimize import nnls
@@ -20,6 +20,7 @@ from ecgveil.complexes.parts import (
     RATE_HZ,
     T_S,
     Parts,
+    bands_of,
     electrodes,
     places,
 )
@@ -28,14 +29,28 @@ from ecgveil.measure.beats import r_peaks
 from ecgveil.rhythm import rhythm_statistics
 
 LEAST_BEATS = 4
-_WANDER = 13  # cosines, up to 0.6 Hz in 10 s
+_WANDER_HZ = 0.6  # up to which a beat may lie on a slow wave of its own
 _SMOOTH, _SMALL = 0.05, 1e-2  # weights of the second difference and of the size of a complex
 _ROUNDS = 2  # of moving R peaks to where the complex fits best
 _FARTHEST_S = 0.008  # that an R peak moves in a round
 _TIME_S = np.arange(LENGTH) / RATE_HZ - BEFORE_S
 _LOUD_S = (-0.08, 0.12)  # around R, where beats never fit so well that what is left over would be noise
+_HELD_HZ = 110.0  # up to which a signal at RATE_HZ holds all that was there
 _SLOW_HZ = 4.0  # a band that begins above it is looked at between QRS complexes only
 _MUSCLE_HZ = 8.0  # from where on what a complex leaves over is noise, and none of it slow enough for P or T
+
+
+class Beat(NamedTuple):
+    """Of one beat: samples it covers, the place in the complex before each, and how far behind it the sample lies."""
+
+    covered: np.ndarray
+    before: np.ndarray
+    behind: np.ndarray
+
+    @property
+    def whole(self) -> bool:
+        """Whether none of it lies outside the record."""
+        return len(self.before) > 0 and self.before[0] == 0 and self.before[-1] >= LENGTH - 3
 
 
 def readable(ecgs: ECGSet) -> tuple[np.ndarray, list[np.ndarray]]:
@@ -54,8 +69,8 @@ def analyse(
 
     Parameters
     ----------
-    ecgs : of 250 Hz or more; lower rates give smooth complexes
-    times : R times of each in s, as `readable` gives them
+    ecgs : at any rate; what lies above 125 Hz is noise, and of low rates complexes are smooth
+    times : R times of each in s, as `readable` gives them; of one ECG at least
     progress : called with (done, total)
 
     Returns
@@ -70,65 +85,62 @@ def analyse(
         found.append(one)
         refined.append(better)
         progress(row + 1, len(times))
-    columns = [np.array(each, np.float32) for each in zip(*found, strict=True)] if found else [np.empty(0)] * 5
+    columns = [np.array(each, np.float32) for each in zip(*found, strict=True)]
     return Parts(*columns), refined
 
 
 def _one(signal: np.ndarray, fs: float, r: np.ndarray, mix: np.ndarray) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
     """The parts of one ECG, (C, T), and its refined R times."""
-    ratio = min(Fraction(1), Fraction(RATE_HZ / fs).limit_denominator(1000))
-    slow = resample_poly(signal, ratio.numerator, ratio.denominator, axis=1, padtype="line").T  # (T', C)
+    ratio = Fraction(RATE_HZ / fs).limit_denominator(1000)
     usual = float(np.median(np.diff(r)))
     r = np.concatenate([[r[0] - usual], r, [r[-1] + usual]])  # a beat may reach in from either side
     found = r
+    slow = resample_poly(signal, ratio.numerator, ratio.denominator, axis=1, padtype="line").T  # (T', C), at RATE_HZ
     for _ in range(_ROUNDS):
-        complex_, wander, rest, beats = _fitted(slow, float(fs * ratio), r, usual)
+        complex_, wander, rest, beats = _fitted(slow, r, usual)
         r = r + _shifts(complex_, rest, beats)
     if rhythm_statistics(np.diff(r[1:-1])) is None:
         r = found
-    complex_, wander, rest, beats = _fitted(slow, float(fs * ratio), r, usual)
-    calm = _calmed(complex_, rest, float(fs * ratio), beats)
+    complex_, wander, rest, beats = _fitted(slow, r, usual)
+    calm = _calmed(complex_, rest, min(fs, RATE_HZ), beats)
     rest = rest + _drawn(complex_ - calm, beats, len(rest))
-    complex_ = calm
-    amplitudes = _amplitudes(complex_, rest, beats)
-    noise, bursts = _noise(rest + wander, float(fs * ratio), beats, mix)
+    amplitudes = _amplitudes(calm, rest, beats)
+    noise, bursts = _noise(rest + wander, signal.T, fs, beats, mix)
     common = amplitudes.mean(axis=2).std(axis=0)
-    return (complex_.T, noise, amplitudes.std(axis=0), common, bursts), r
+    return (calm.T, noise, amplitudes.std(axis=0), common, bursts), r
 
 
-def _design(length: int, fs: float, r: np.ndarray, usual: float) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Of each beat: samples it covers, the place in the complex before each, and how far behind it the sample lies."""
-    time = np.arange(length) / fs
+def _design(length: int, r: np.ndarray, usual: float) -> list[Beat]:
+    time = np.arange(length) / RATE_HZ
     coming = np.append(np.diff(r), usual)
     beats = []
     for at, rr in zip(r, coming, strict=True):
         place = places(time - at, rr, np.array(usual))
         covered = np.flatnonzero((place >= 0) & (place < LENGTH - 1))
         before = place[covered].astype(int)
-        beats.append((covered, before, place[covered] - before))
+        beats.append(Beat(covered, before, place[covered] - before))
     return beats
 
 
-def _fitted(
-    signal: np.ndarray, fs: float, r: np.ndarray, usual: float
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[tuple[np.ndarray, np.ndarray, np.ndarray]]]:
+def _fitted(signal: np.ndarray, r: np.ndarray, usual: float) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[Beat]]:
     """Complex (LENGTH, C), wander and rest (T, C) by least squares, and the beats."""
     length = len(signal)
-    beats = _design(length, fs, r, usual)
-    design = np.zeros((length, LENGTH + _WANDER))
+    beats = _design(length, r, usual)
+    cosines = 1 + round(2 * _WANDER_HZ * length / RATE_HZ)
+    design = np.zeros((length, LENGTH + cosines))
     for covered, before, behind in beats:
         design[covered, before] += 1 - behind
         design[covered, before + 1] += behind
-    design[:, LENGTH:] = np.cos(np.pi * np.arange(_WANDER) * (np.arange(length)[:, None] + 0.5) / length)
+    design[:, LENGTH:] = np.cos(np.pi * np.arange(cosines) * (np.arange(length)[:, None] + 0.5) / length)
     second = np.diff(np.eye(LENGTH), 2, axis=0)
     normal = design.T @ design
     normal[:LENGTH, :LENGTH] += _SMOOTH * second.T @ second + _SMALL * np.eye(LENGTH)
-    normal[LENGTH:, LENGTH:] += 1e-6 * np.eye(_WANDER)
+    normal[LENGTH:, LENGTH:] += 1e-6 * np.eye(cosines)
     solved = np.linalg.solve(normal, design.T @ signal)
     return solved[:LENGTH], design[:, LENGTH:] @ solved[LENGTH:], signal - design @ solved, beats
 
 
-def _calmed(complex_: np.ndarray, rest: np.ndarray, fs: float, beats: list) -> np.ndarray:
+def _calmed(complex_: np.ndarray, rest: np.ndarray, fs: float, beats: list[Beat]) -> np.ndarray:
     """The complex without the noise that the mean of a few beats still holds.
 
     The most probable one where noise is as strong as what is left over between QRS complexes, and where bends are as
@@ -136,11 +148,11 @@ def _calmed(complex_: np.ndarray, rest: np.ndarray, fs: float, beats: list) -> n
     generator has to learn noise as if it were form.
     """
     kept = _outside_qrs(beats, len(rest))
-    spectrum = np.fft.rfft(_bridged(rest, kept), axis=0)
-    spectrum[np.fft.rfftfreq(len(rest), 1 / fs) < _MUSCLE_HZ] = 0
-    noise = np.fft.irfft(spectrum, n=len(rest), axis=0)
-    power = (noise[kept] ** 2).mean(axis=0) / (1 - 2 * _MUSCLE_HZ / fs) + 1e-5  # (C,)
-    whole = max(1, sum(len(covered) > LENGTH - 4 for covered, _, _ in beats))
+    noise = _band(_bridged(rest, kept), _MUSCLE_HZ, RATE_HZ, RATE_HZ)
+    # As white noise would have it up to half of RATE_HZ; what was recorded at a lower rate has none above.
+    share = (fs / 2 - _MUSCLE_HZ) / (RATE_HZ / 2)
+    power = (noise[kept] ** 2).mean(axis=0) / share + 1e-5  # (C,)
+    whole = max(1, sum(beat.whole for beat in beats))
     near = (_TIME_S[1:-1] - 0.01) / 0.035
     bend = 0.008 + 0.35 * np.exp(-0.5 * near**2) + 0.06 * np.exp(-0.5 * (near / 2) ** 2)  # usual second difference
     second = np.diff(np.eye(LENGTH), 2, axis=0)
@@ -150,7 +162,7 @@ def _calmed(complex_: np.ndarray, rest: np.ndarray, fs: float, beats: list) -> n
     )
 
 
-def _drawn(complex_: np.ndarray, beats: list, length: int) -> np.ndarray:
+def _drawn(complex_: np.ndarray, beats: list[Beat], length: int) -> np.ndarray:
     """A complex (LENGTH, C) at each beat, (length, C)."""
     y = np.zeros((length, complex_.shape[1]))
     for covered, before, behind in beats:
@@ -158,7 +170,7 @@ def _drawn(complex_: np.ndarray, beats: list, length: int) -> np.ndarray:
     return y
 
 
-def _outside_qrs(beats: list, length: int) -> np.ndarray:
+def _outside_qrs(beats: list[Beat], length: int) -> np.ndarray:
     """Samples outside QRS complexes, (length,) bool; all of them where these leave too few."""
     quiet = np.ones(length, bool)
     for covered, before, _ in beats:
@@ -172,7 +184,7 @@ def _bridged(rest: np.ndarray, quiet: np.ndarray) -> np.ndarray:
     return np.column_stack([np.interp(at, at[quiet], each[quiet]) for each in rest.T])
 
 
-def _shifts(complex_: np.ndarray, rest: np.ndarray, beats: list) -> np.ndarray:
+def _shifts(complex_: np.ndarray, rest: np.ndarray, beats: list[Beat]) -> np.ndarray:
     """By how much each R peak is to move, s: the rest against the slope of the complex."""
     slope = np.gradient(complex_, 1 / RATE_HZ, axis=0)
     shifts = np.zeros(len(beats))
@@ -184,11 +196,12 @@ def _shifts(complex_: np.ndarray, rest: np.ndarray, beats: list) -> np.ndarray:
     return np.clip(shifts, -_FARTHEST_S, _FARTHEST_S)
 
 
-def _amplitudes(complex_: np.ndarray, rest: np.ndarray, beats: list) -> np.ndarray:
+def _amplitudes(complex_: np.ndarray, rest: np.ndarray, beats: list[Beat]) -> np.ndarray:
     """Share by which QRS and T of each whole beat are larger than usual in each lead, (beats, 2, C)."""
     shares: list[list[np.ndarray]] = []
-    for covered, before, _ in beats:
-        if len(covered) and before[0] == 0 and before[-1] == LENGTH - 2:
+    for beat in beats:
+        if beat.whole:
+            covered, before, _ = beat
             shares.append([])
             for start, stop in (QRS_S, T_S):
                 inside = (_TIME_S[before] >= start) & (_TIME_S[before] < stop)
@@ -198,29 +211,41 @@ def _amplitudes(complex_: np.ndarray, rest: np.ndarray, beats: list) -> np.ndarr
     return np.array(shares) if shares else np.zeros((1, 2, complex_.shape[1]))
 
 
-def _noise(rest: np.ndarray, fs: float, beats: list, mix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Power of each electrode in each band, (E, BANDS), and the burstiness below and above `BURSTS_HZ`, (2,)."""
-    length = len(rest)
-    quiet = _outside_qrs(beats, length)
-    freqs = np.fft.rfftfreq(length, 1 / fs)
-    whole, between = (np.fft.rfft(x - x.mean(axis=0), axis=0) for x in (rest, _bridged(rest, quiet)))
+def _noise(
+    rest: np.ndarray, signal: np.ndarray, fs: float, beats: list[Beat], mix: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Power of each electrode in each band, (E, BANDS), and the burstiness below and above `BURSTS_HZ`, (2,).
+
+    From what complexes leave over, (T', C) at RATE_HZ; above what that rate holds from the signal itself, (T, C) at fs,
+    between QRS complexes, where nothing of a heart is so fast.
+    """
+    quiet = _outside_qrs(beats, len(rest))
+    at = np.minimum((np.arange(len(signal)) / fs * RATE_HZ).astype(int), len(rest) - 1)
+    whole = rest, RATE_HZ, np.ones(len(rest), bool)
+    between = _bridged(rest, quiet), RATE_HZ, quiet
+    fastest = (_bridged(signal, quiet[at]), fs, quiet[at]) if fs > RATE_HZ else between
     upper = np.triu_indices(len(mix))
     outer = (mix[:, None] * mix[None])[upper]  # (pairs, E): what a unit of each electrode's power adds to each pair
     power = np.full((mix.shape[1], BANDS), np.nan)
     spreads: list[list[float]] = [[], []]
-    for band, (low, high) in enumerate(itertools.pairwise(EDGES_HZ)):
-        inside = (freqs >= low) & (freqs < high)
-        if not inside.any():
-            continue
-        fast = low > _SLOW_HZ
-        y = np.fft.irfft((between if fast else whole) * inside[:, None], n=length, axis=0)
-        kept = quiet if fast else np.ones(length, bool)
+    for band in range(bands_of(fs)):
+        low, high = EDGES_HZ[band], EDGES_HZ[band + 1]
+        x, rate, kept = fastest if high > _HELD_HZ else between if low > _SLOW_HZ else whole
+        y = _band(x, low, high, rate)
         pairs = (y[kept].T @ y[kept])[upper] / kept.sum() / (high - low)
         size = np.trace(y[kept].T @ y[kept]) / kept.sum() / (high - low) / len(mix) + 1e-12
         power[:, band] = nnls(outer, pairs / size)[0] * size
         if low > 1.5:
-            spreads[int(low >= BURSTS_HZ)].append(_burstiness((y**2).sum(axis=1), kept, round(2 * fs / low)))
+            spreads[int(low >= BURSTS_HZ)].append(_burstiness((y**2).sum(axis=1), kept, round(2 * rate / low)))
     return power, np.array([np.nanmean(each) if np.isfinite(each).any() else 0.0 for each in spreads])
+
+
+def _band(x: np.ndarray, low: float, high: float, fs: float) -> np.ndarray:
+    """What of x, (T, C), lies from low to high Hz: mirrored at its end first, where a jump would lie in every band."""
+    spectrum = np.fft.rfft(np.concatenate([x, x[::-1]]), axis=0)
+    freqs = np.fft.rfftfreq(2 * len(x), 1 / fs)
+    spectrum[(freqs < low) | (freqs >= high)] = 0
+    return np.fft.irfft(spectrum, n=2 * len(x), axis=0)[: len(x)]
 
 
 def _burstiness(power: np.ndarray, kept: np.ndarray, width: int) -> float:

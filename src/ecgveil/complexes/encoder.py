@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ecgveil.complexes.analysis import analyse, readable
-from ecgveil.complexes.parts import BANDS, EDGES_HZ, LENGTH, Parts, electrodes
+from ecgveil.complexes.parts import BANDS, LENGTH, Parts, bands_of, electrodes
 from ecgveil.complexes.synthesis import synthesise
 from ecgveil.ecg import ECGSet
 from ecgveil.errors import ConfigError, RecordError, RunError
@@ -19,6 +19,8 @@ _FARTHEST = 15.0  # usual spreads: what lies beyond is no heart
 _CUT = 5.0  # standard deviations of a number
 _ALWAYS = 0.03  # of the mean electrode's power that each one has at the least: less is not to be told
 _LEAST = 1e-9
+_CONSTANT = 1e-3  # standard deviation of a number that does not vary
+_MOST_LEADS = 12  # their numbers are fewer than a complex has samples, by which the two are told apart
 
 
 @dataclass
@@ -46,14 +48,22 @@ class ComplexEncoder:
 
         Raises
         ------
+        ConfigError
+            There are more leads than the model can tell from numbers.
         RecordError
             An ECG has no rhythm that can be read; `readable` says which have.
         """
-        scale = np.median(train.signal.std(axis=2), axis=0)
-        encoder = cls(train.leads, train.fs, train.n_samples, np.where(scale > 0, scale, 1.0).tolist(), [], [])
+        if len(train.leads) > _MOST_LEADS:
+            raise ConfigError(
+                f"{len(train.leads)} leads are more than can be taken apart; name {_MOST_LEADS} at the most"
+            )
+        spread = np.log(np.maximum(train.signal.std(axis=2), 1e-6))
+        scale = np.exp(spread.mean(axis=0))  # of all records, so that it is nobody's own
+        encoder = cls(train.leads, train.fs, train.n_samples, scale.tolist(), [], [])
         parts, _ = encoder._parts(train)
         numbers = encoder._numbers(parts)
-        encoder.mean_, encoder.sd_ = numbers.mean(axis=0).tolist(), (numbers.std(axis=0) + 1e-3).tolist()
+        sd = numbers.std(axis=0)
+        encoder.mean_, encoder.sd_ = numbers.mean(axis=0).tolist(), np.where(sd > _CONSTANT, sd, 1.0).tolist()
         return encoder
 
     def beats(self, ecgs: ECGSet) -> list[np.ndarray]:
@@ -68,10 +78,6 @@ class ComplexEncoder:
     @property
     def shape(self) -> tuple[int, ...]:
         return (len(self.leads) * LENGTH + len(self.mean_) + len(STATISTICS),)
-
-    @property
-    def _bands(self) -> int:
-        return min(BANDS, int((EDGES_HZ[:-1] < min(self.fs, 250.0) / 2 - 1e-6).sum()))
 
     def _parts(self, ecgs: ECGSet) -> tuple[Parts, list[np.ndarray]]:
         """Parts in usual spreads, and R times; those of the last ECGs are kept, as they are asked for twice."""
@@ -88,7 +94,7 @@ class ComplexEncoder:
         return self._last[1]
 
     def _numbers(self, parts: Parts) -> np.ndarray:
-        power = np.nan_to_num(parts.noise[:, :, : self._bands])
+        power = np.nan_to_num(parts.noise[:, :, : bands_of(self.fs)])
         power = np.log(power + _ALWAYS * power.mean(axis=1, keepdims=True) + _LEAST)
         spread = np.log(np.concatenate([parts.spread.reshape(len(power), -1), parts.common], axis=1) + 0.01)
         return np.concatenate([power.reshape(len(power), -1), spread, parts.bursts], axis=1)
@@ -115,15 +121,20 @@ class ComplexEncoder:
         return np.concatenate([complexes, np.clip(numbers, -_CUT, _CUT), rhythm], axis=1).astype(np.float32), None
 
     def decode(self, tensor: np.ndarray) -> np.ndarray:
-        """(n, C LENGTH + m) -> (n, C, n_samples) float32: what is drawn for rhythm and noise follows from the row."""
-        rngs = [np.random.default_rng(list(hashlib.sha256(row.tobytes()).digest()[:16])) for row in tensor]
+        """(n, C LENGTH + m) -> (n, C, n_samples) float32.
+
+        What is drawn for beats and noise follows from the row's rhythm statistics: a network passes them on to the last
+        bit, on whatever machine, and all else with the last bit of its own arithmetic.
+        """
         leads = len(self.leads)
         end = len(STATISTICS)
-        numbers = tensor[:, leads * LENGTH : -end] * np.array(self.sd_) + self.mean_
+        given = np.ascontiguousarray(tensor[:, -end:], np.float32)
+        rngs = [np.random.default_rng(list(hashlib.sha256(row.tobytes()).digest()[:16])) for row in given]
+        numbers = np.clip(tensor[:, leads * LENGTH : -end], -2 * _CUT, 2 * _CUT) * np.array(self.sd_) + self.mean_
         sensors = electrodes(self.leads).shape[1]
-        power, rest = np.split(numbers, [sensors * self._bands], axis=1)
+        power, rest = np.split(numbers, [sensors * bands_of(self.fs)], axis=1)
         noise = np.full((len(tensor), sensors, BANDS), np.nan)
-        noise[:, :, : self._bands] = np.exp(power.reshape(len(tensor), sensors, -1))
+        noise[:, :, : bands_of(self.fs)] = np.exp(power.reshape(len(tensor), sensors, -1))
         spread = np.maximum(np.exp(rest[:, : 2 * leads + 2]) - 0.01, 0)
         parts = Parts(
             tensor[:, : leads * LENGTH].reshape(len(tensor), leads, LENGTH),

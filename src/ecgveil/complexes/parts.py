@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 
 COMPLEXES = "complexes"  # the encoder's arrangement of that name
+LEAST_SECONDS = 4.0  # of an ECG that is to be taken apart
 RATE_HZ = 250.0  # of a complex
 BEFORE_S = 0.36  # of R in it
 LENGTH = 256  # samples: 1.02 s
@@ -39,8 +40,10 @@ class Parts:
     common: np.ndarray
     bursts: np.ndarray
 
-    def take(self, rows: list[int]) -> Parts:
-        return Parts(*(getattr(self, each.name)[rows] for each in fields(self)))
+
+def bands_of(fs: float) -> int:
+    """How many of the noise's bands lie wholly within a signal at fs, Hz."""
+    return int((EDGES_HZ[1:] <= fs / 2 + 0.2).sum())
 
 
 def electrodes(leads: tuple[str, ...]) -> np.ndarray:

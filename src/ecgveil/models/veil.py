@@ -146,7 +146,8 @@ class Critic(nn.Module):
         """Take the population's means and standard deviations of features from samples (n, C LENGTH + m)."""
         features = simple_features(split(real[:: -(-len(real) // _MOST_REAL)])[0])
         self.mean.copy_(features.mean(dim=0))
-        self.sd.copy_(features.std(dim=0) + 1e-3)
+        sd = features.std(dim=0)
+        self.sd.copy_(torch.where(sd > 1e-3, sd, torch.inf))  # what does not vary tells nothing
 
     def look(self, x: Tensor, rng: torch.Generator | None = None, gain: float = 0.0) -> Tensor:
         """(B, C LENGTH + m) -> the same and its standard features: by gradients of both is the critic penalised.

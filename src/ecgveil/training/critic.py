@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from ecgveil.ecg import ECGSet, concat
+from ecgveil.errors import RunError
 from ecgveil.models.contract import looked
 from ecgveil.training.conditioning import encode
 from ecgveil.training.loop import Players
@@ -45,6 +46,10 @@ def critic_scores(folder: RunFolder, train: ECGSet, holdout: ECGSet, *, seed: in
     critic = _critic(folder, seed)
     both = concat([train, holdout])
     rows_read = folder.encoder.readable(both) if hasattr(folder.encoder, "readable") else np.arange(len(both))
+    if len(rows_read) < 2:
+        raise RunError(
+            f"{len(rows_read)} of {len(both)} ECGs have beats that can be read; the critic judges 2 at least"
+        )
     everything, both = len(both), both.take(rows_read.tolist())
     windows, _ = folder.encoder.encode(both)
     conditions = encode(folder.conditions, both)

@@ -207,6 +207,8 @@ def _step(
         loss_generator = loss_generator + t.marginals * t.marginals_every * marginals.loss(
             fake(many), rng, data.told(many, fabric.device)
         )
+    if not torch.isfinite(loss_generator):
+        generator_loss = float("nan")  # whichever part it was
     _update(players.optimizers[0], loss_generator, fabric)
     critic.requires_grad_(True)
     _average(players.average, generator, min(t.ema, (step + 1) / (step + 10)))

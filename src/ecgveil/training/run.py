@@ -201,6 +201,13 @@ class RunFolder:
         ended = self.total_steps < self.planned_steps
         return {**chosen, "floor": floor, "ended": ended, "candidates": judged, "note": note}
 
+    def left_out(self) -> list[str]:
+        """Sentences on training records that were not trained on."""
+        number = self.provenance.get("without_beats", 0)
+        if not number:
+            return []
+        return [f"{number} training records were left out: no rhythm of four beats could be read in them"]
+
     @property
     def planned_steps(self) -> int:
         """Steps that the recipe asks for."""
