@@ -20,7 +20,6 @@ _CUT = 5.0  # standard deviations of a number
 _ALWAYS = 0.03  # of the mean electrode's power that each one has at the least: less is not to be told
 _LEAST = 1e-9
 _CONSTANT = 1e-3  # standard deviation of a number that does not vary
-_MOST_LEADS = 12  # their numbers are fewer than a complex has samples, by which the two are told apart
 
 
 @dataclass
@@ -48,15 +47,9 @@ class ComplexEncoder:
 
         Raises
         ------
-        ConfigError
-            There are more leads than the model can tell from numbers.
         RecordError
             An ECG has no rhythm that can be read; `readable` says which have.
         """
-        if len(train.leads) > _MOST_LEADS:
-            raise ConfigError(
-                f"{len(train.leads)} leads are more than can be taken apart; name {_MOST_LEADS} at the most"
-            )
         spread = np.log(np.maximum(train.signal.std(axis=2), 1e-6))
         scale = np.exp(spread.mean(axis=0))  # of all records, so that it is nobody's own
         encoder = cls(train.leads, train.fs, train.n_samples, scale.tolist(), [], [])
