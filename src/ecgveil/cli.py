@@ -162,6 +162,7 @@ def fit(
             resume=resume,
             judge=judge_by(resolved.training.choose_by, seed),
             base=base,
+            on_prepare=lambda done, n: tell("taking apart", done, n, {}),
             on_start=started,
             on_log=lambda row: tell("training", row["step"], total, row),
         )

@@ -40,7 +40,7 @@ class Kind(NamedTuple):
     read: str  # what makes it
     join: Callable[[Any], Any]  # a list of sets -> one
     encoder: Any
-    fit_encoder: Callable[[Any, Recipe], Any]
+    fit_encoder: Callable[[Any, Recipe, Callable[[int, int], object]], Any]  # tells how far it is
     check_form: Callable[[Any, Recipe], None]
     learnable: Callable[[Any, Recipe], tuple[Any, dict[str, Any]]] = lambda data, recipe: (data, {})
 
@@ -64,9 +64,9 @@ class EcgEncoder:
         return (ComplexEncoder if "complexes" in data else Encoder).from_json(data)
 
 
-def _fit_ecg(train: ECGSet, recipe: Recipe) -> Encoder | ComplexEncoder:
+def _fit_ecg(train: ECGSet, recipe: Recipe, progress: Callable[[int, int], object]) -> Encoder | ComplexEncoder:
     if recipe.encoder.arrange == COMPLEXES:
-        return ComplexEncoder.fit(train)
+        return ComplexEncoder.fit(train, progress)
     return Encoder.fit(train, recipe.encoder.standardize, recipe.encoder.arrange, **recipe.encoder_settings())
 
 
@@ -90,7 +90,7 @@ def _table_form(table: TableSet, recipe: Recipe) -> None:
         )
 
 
-def _fit_table(train: TableSet, recipe: Recipe) -> TableEncoder:
+def _fit_table(train: TableSet, recipe: Recipe, progress: Callable[[int, int], object]) -> TableEncoder:
     a = 1 if recipe.encoder.a is None else recipe.encoder.a
     return TableEncoder.fit(train, recipe.encoder.arrange, side=recipe.data.side, a=a)
 
@@ -108,7 +108,7 @@ KINDS = {
     "ecg": Kind(ECGSet, "read()", concat, EcgEncoder, _fit_ecg, _ecg_form, _learnable_ecg),
     "table": Kind(TableSet, "read_table()", join_tables, TableEncoder, _fit_table, _table_form),
     "images": Kind(
-        ImageSet, "read_images()", join_images, ImageEncoder, lambda train, recipe: ImageEncoder.fit(train), _image_form
+        ImageSet, "read_images()", join_images, ImageEncoder, lambda train, *_: ImageEncoder.fit(train), _image_form
     ),
 }
 

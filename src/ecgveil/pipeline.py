@@ -200,6 +200,7 @@ def trained(
         use_all=use_all,
         extra=canaries,
         judge=judge_by(recipe.training.choose_by, seed),
+        on_prepare=lambda done, all_: listener.tell("taking apart", done, all_, {}),
         on_start=started,
         on_log=lambda row: listener.tell("training", row["step"], total, row),
     )

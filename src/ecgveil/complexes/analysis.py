@@ -40,6 +40,13 @@ _SLOW_HZ = 4.0  # a band that begins above it is looked at between QRS complexes
 _MUSCLE_HZ = 8.0  # from where on what a complex leaves over is noise, and none of it slow enough for P or T
 
 
+Progress = Callable[[int, int], object]
+
+
+def silent(done: int, total: int) -> None:
+    """No progress told."""
+
+
 class Beat(NamedTuple):
     """Of one beat: samples it covers, the place in the complex before each, and how far behind it the sample lies."""
 
@@ -60,11 +67,7 @@ def readable(ecgs: ECGSet) -> tuple[np.ndarray, list[np.ndarray]]:
     return np.array(rows, int), [times[row] for row in rows]
 
 
-def analyse(
-    ecgs: ECGSet,
-    times: list[np.ndarray],
-    progress: Callable[[int, int], object] = lambda done, total: None,
-) -> tuple[Parts, list[np.ndarray]]:
+def analyse(ecgs: ECGSet, times: list[np.ndarray], progress: Progress = silent) -> tuple[Parts, list[np.ndarray]]:
     """Take ECGs apart.
 
     Parameters

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ecgveil.complexes.analysis import analyse, readable
+from ecgveil.complexes.analysis import Progress, analyse, readable, silent
 from ecgveil.complexes.parts import BANDS, LENGTH, Parts, bands_of, electrodes
 from ecgveil.complexes.synthesis import synthesise
 from ecgveil.ecg import ECGSet
@@ -42,8 +42,8 @@ class ComplexEncoder:
     _last: tuple[ECGSet, tuple[Parts, list[np.ndarray]]] | None = field(default=None, repr=False, compare=False)
 
     @classmethod
-    def fit(cls, train: ECGSet) -> ComplexEncoder:
-        """Fit on the training part alone.
+    def fit(cls, train: ECGSet, progress: Progress = silent) -> ComplexEncoder:
+        """Fit on the training part alone; `progress` is called with (ECGs taken apart, ECGs).
 
         Raises
         ------
@@ -53,7 +53,7 @@ class ComplexEncoder:
         spread = np.log(np.maximum(train.signal.std(axis=2), 1e-6))
         scale = np.exp(spread.mean(axis=0))  # of all records, so that it is nobody's own
         encoder = cls(train.leads, train.fs, train.n_samples, scale.tolist(), [], [])
-        parts, _ = encoder._parts(train)
+        parts, _ = encoder._parts(train, progress)
         numbers = encoder._numbers(parts)
         sd = numbers.std(axis=0)
         encoder.mean_, encoder.sd_ = numbers.mean(axis=0).tolist(), np.where(sd > _CONSTANT, sd, 1.0).tolist()
@@ -72,7 +72,11 @@ class ComplexEncoder:
     def shape(self) -> tuple[int, ...]:
         return (len(self.leads) * LENGTH + len(self.mean_) + len(STATISTICS),)
 
-    def _parts(self, ecgs: ECGSet) -> tuple[Parts, list[np.ndarray]]:
+    def prepare(self, ecgs: ECGSet, progress: Progress) -> None:
+        """Take apart what `encode` is to be asked for next, and tell how far that is."""
+        self._parts(ecgs, progress)
+
+    def _parts(self, ecgs: ECGSet, progress: Progress = silent) -> tuple[Parts, list[np.ndarray]]:
         """Parts in usual spreads, and R times; those of the last ECGs are kept, as they are asked for twice."""
         if self._last is None or self._last[0] is not ecgs:
             rows, times = readable(ecgs)
@@ -83,7 +87,7 @@ class ComplexEncoder:
                     f"{ecgs.record_name[missing[0]]}); leave them out"
                 )
             scaled = ecgs.signal / np.array(self.scale_, np.float32)[:, None]
-            self._last = ecgs, analyse(ECGSet(scaled, ecgs.fs, ecgs.leads, ecgs.record_name), times)
+            self._last = ecgs, analyse(ECGSet(scaled, ecgs.fs, ecgs.leads, ecgs.record_name), times, progress)
         return self._last[1]
 
     def _numbers(self, parts: Parts) -> np.ndarray:

@@ -58,6 +58,7 @@ def fit(
     extra: ECGSet | None = None,
     judge: Judge | None = None,
     base: str | Path | None = None,
+    on_prepare: Callable[[int, int], object] = lambda done, total: None,
     on_start: Callable[[int, int], None] = lambda step, total: None,
     on_log: Callable[[dict[str, Any]], None] = lambda row: None,
 ) -> RunFolder:
@@ -78,6 +79,7 @@ def fit(
         `training.choose_by` is 'class-accuracy'
     base : a run to go on from, of the same model and form: its encoder and its weights are where training begins;
         rhythm and conditions are fitted anew
+    on_prepare : called with (done, all) ECGs, where an encoder takes its time over them
     on_start : called once with (first step, all steps)
     on_log : called with each row of metrics; what the monitors found is in its 'warning'
 
@@ -122,8 +124,10 @@ def fit(
             state, step = folder.load_state()
         players.load(state)
     else:
-        folder, players = _begun(out, recipe, ecgs, train_part, seed, known, start)
+        folder, players = _begun(out, recipe, ecgs, train_part, seed, known, start, on_prepare)
         step = 0
+    if hasattr(folder.encoder, "prepare"):
+        folder.encoder.prepare(train_part, on_prepare)
     windows, _ = folder.encoder.encode(train_part)
     chooser = None
     if parts and choosing and not choosing["choice_note"]:
@@ -227,11 +231,12 @@ def _begun(
     seed: int,
     known: dict[str, Any],
     start: RunFolder | None,
+    on_prepare: Callable[[int, int], object],
 ) -> tuple[RunFolder, Players]:
     """A new run at step 0: what is fitted on the training part, and players untrained or as those of `start`."""
     if start is not None:
         _require_alike(start, recipe)
-    encoder = start.encoder if start else KINDS[recipe.data.kind].fit_encoder(train_part, recipe)
+    encoder = start.encoder if start else KINDS[recipe.data.kind].fit_encoder(train_part, recipe, on_prepare)
     conditions = fit_conditions(train_part, recipe.data)
     rhythm = None
     if MODELS[recipe.model["architecture"]].needs_rhythm:
@@ -252,6 +257,7 @@ def _begun(
         state=players.state(),
         weights=players.average.state_dict(),
     )
+    folder.encoder = encoder  # the same, but for what it has taken apart already
     return folder, players
 
 
