@@ -76,6 +76,23 @@ def test_labels_need_a_model_that_takes_them():
     assert load_recipe("pulse2pulse", {"data.labels": ["MI"]}).data.labels == ("MI",)
 
 
+@pytest.mark.parametrize(
+    ("name", "overrides", "message"),
+    [
+        ("quick", {"training.marginals": 1.0}, "training.marginals is for model veil; leave it out with beat"),
+        ("veil", {"training.augment_noise": 0.1}, "training.augment_noise is no setting of model veil"),
+        ("veil", {"encoder.span_sd": 5.0}, "goes with standardize = 'per-lead', without settings"),
+        ("veil", {"encoder.arrange": "waveform"}, "'complexes' and model veil go together, and with nothing else"),
+        ("quick", {"encoder.arrange": "complexes"}, "'complexes' and model veil go together, and with nothing else"),
+        ("veil", {"data.n_samples": 1250}, "data.n_samples is 1250, 2.5 s; the model needs 4 s or more"),
+        ("veil", {"data.cut": "beats"}, "learns the rhythm; data.cut = 'beats' leaves none"),
+    ],
+)
+def test_what_veil_cannot_take(name, overrides, message):
+    with pytest.raises(ConfigError, match=message):
+        load_recipe(name, overrides)
+
+
 NO_CLASSES = {"data.labels": [], "data.exclusive": False, "data.other": "", "data.conditions": ["sex"]}
 
 

@@ -97,7 +97,12 @@ class TrainingSettings(Settings):
     class_weight: float = Field(1.0, ge=0, le=1e4, description="of the auxiliary classifier's loss")
     label_smoothing: float = Field(0.0, ge=0, lt=0.5, description="one-sided: real targets are 1 less this")
     ema: float = Field(0.0, ge=0, lt=1, description="decay of the averaged generator that is sampled; 0 for none")
-    augment_gain: float = Field(0.0, ge=0, le=10, description="SD of the log gain given to real and synthetic alike")
+    augment_gain: float = Field(
+        0.0,
+        ge=0,
+        le=10,
+        description="SD of the log gain given to real and synthetic alike; veil: 0 leaves out all its changes",
+    )
     augment_noise: float = Field(0.0, ge=0, le=1e4, description="SD of the noise given to both, model units")
     marginals: float = Field(
         0.0, ge=0, le=100, description="veil: weight of how simple features are distributed, beside the critic's loss"

@@ -82,7 +82,7 @@ class Run:
                 f"{self.folder.path} was trained without labels; fit a recipe with data.labels, such as superclass"
                 if labels
                 else f"{self.folder.path} was trained on signals alone; fit a recipe with data.conditions, such as "
-                "pulse2pulse-conditional"
+                "veil-conditional"
             )
         narrowed = copy.copy(self)
         narrowed.conditions = self.conditions.bearing(labels, sex, ranges)
@@ -93,7 +93,7 @@ class Run:
         if self.folder.rhythm is None:
             raise ConfigError(
                 f"{self.folder.path} has not learned the heart rate; fit one that learns the rhythm, such as veil, "
-                "or one with 'heart_rate' in data.conditions, such as pulse2pulse-conditional"
+                "or one with 'heart_rate' in data.conditions, such as veil-conditional"
             )
         if not PACES_BPM[0] <= low <= high <= PACES_BPM[1]:
             raise ConfigError(

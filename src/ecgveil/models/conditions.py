@@ -189,7 +189,7 @@ class Conditions:
             if name not in self.learns:
                 raise ConfigError(
                     f"{name.replace('_', ' ')} is nothing that the run has learned; "
-                    f"fit a recipe with '{name}' in data.conditions, such as pulse2pulse-conditional"
+                    f"fit a recipe with '{name}' in data.conditions, such as veil-conditional"
                 )
 
     def _group(self, i: int) -> str:
