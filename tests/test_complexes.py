@@ -194,3 +194,17 @@ def test_absurd_numbers_make_finite_ecgs(eight):
     tensor, _ = encoder.encode(eight)
     tensor[:, 8 * LENGTH : -4] = 1e6
     assert np.isfinite(encoder.decode(tensor)).all()
+
+
+def test_qt_goes_with_the_heart_rate():
+    parts = parts_of(2)
+    time = np.arange(LENGTH) / RATE_HZ - BEFORE_S
+    parts.complexes[...] += 0.3 * np.exp(-0.5 * ((time - 0.3) / 0.04) ** 2)
+    times = [np.arange(-1.0, 12.0, rr) for rr in (0.8, 1.2)]
+    made = synthesise(parts, times, LEADS_8, FS, SAMPLES, [np.random.default_rng(0)] * 2)
+    peaks = [
+        at + 0.1 + made[k, 0, int((at + 0.1) * FS) : int((at + 0.6) * FS)].argmax() / FS - at
+        for k, at in enumerate((2.2, 2.6))
+    ]
+    assert peaks[0] == pytest.approx(0.3, abs=0.003)
+    assert peaks[1] == pytest.approx(0.1 + 0.2 * 1.5**0.35, abs=0.003)

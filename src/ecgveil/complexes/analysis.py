@@ -100,11 +100,11 @@ def _one(signal: np.ndarray, fs: float, r: np.ndarray, mix: np.ndarray) -> tuple
     found = r
     slow = resample_poly(signal, ratio.numerator, ratio.denominator, axis=1, padtype="line").T  # (T', C), at RATE_HZ
     for _ in range(_ROUNDS):
-        complex_, wander, rest, beats = _fitted(slow, r, usual)
+        complex_, wander, rest, beats = _fitted(slow, r)
         r = r + _shifts(complex_, rest, beats)
     if rhythm_statistics(np.diff(r[1:-1])) is None:
         r = found
-    complex_, wander, rest, beats = _fitted(slow, r, usual)
+    complex_, wander, rest, beats = _fitted(slow, r)
     calm = _calmed(complex_, rest, min(fs, RATE_HZ), beats)
     rest = rest + _drawn(complex_ - calm, beats, len(rest))
     amplitudes = _amplitudes(calm, rest, beats)
@@ -113,22 +113,22 @@ def _one(signal: np.ndarray, fs: float, r: np.ndarray, mix: np.ndarray) -> tuple
     return (calm.T, noise, amplitudes.std(axis=0), common, bursts), r
 
 
-def _design(length: int, r: np.ndarray, usual: float) -> list[Beat]:
+def _design(length: int, r: np.ndarray) -> list[Beat]:
     time = np.arange(length) / RATE_HZ
-    coming = np.append(np.diff(r), usual)
+    coming = np.append(np.diff(r), np.median(np.diff(r)))
     beats = []
     for at, rr in zip(r, coming, strict=True):
-        place = places(time - at, rr, np.array(usual))
+        place = places(time - at, np.array(rr))
         covered = np.flatnonzero((place >= 0) & (place < LENGTH - 1))
         before = place[covered].astype(int)
         beats.append(Beat(covered, before, place[covered] - before))
     return beats
 
 
-def _fitted(signal: np.ndarray, r: np.ndarray, usual: float) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[Beat]]:
+def _fitted(signal: np.ndarray, r: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[Beat]]:
     """Complex (LENGTH, C), wander and rest (T, C) by least squares, and the beats."""
     length = len(signal)
-    beats = _design(length, r, usual)
+    beats = _design(length, r)
     cosines = 1 + round(2 * _WANDER_HZ * length / RATE_HZ)
     design = np.zeros((length, LENGTH + cosines))
     for covered, before, behind in beats:

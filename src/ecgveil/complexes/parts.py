@@ -13,6 +13,7 @@ BEFORE_S = 0.36  # of R in it
 LENGTH = 256  # samples: 1.02 s
 STRETCHED_AFTER_S = 0.1  # from where on time goes with RR ** 0.35: the ST segment and T
 EXPONENT = 0.35
+USUAL_RR_S = 0.8
 QRS_S, T_S = (-0.06, 0.08), (0.12, 0.50)  # where amplitudes of beats are compared
 EDGES_HZ = np.concatenate([[0.05], np.geomspace(0.6, 125.0, 14), [160.0, 200.0, 250.0]])  # of the noise's bands
 BANDS = len(EDGES_HZ) - 1
@@ -66,8 +67,12 @@ def electrodes(leads: tuple[str, ...]) -> np.ndarray:
     return mix
 
 
-def places(time: np.ndarray, rr: np.ndarray, usual: np.ndarray) -> np.ndarray:
-    """Times since R, s -> places in a complex, in samples of it, where the coming RR is `rr` and usually `usual`, s."""
-    stretch = np.clip(rr / usual, 0.5, 2.0) ** EXPONENT
+def places(time: np.ndarray, rr: np.ndarray) -> np.ndarray:
+    """Times since R, s -> places in a complex, in samples of it, where the next R comes after `rr`, s.
+
+    A complex is that of a heart at `USUAL_RR_S`: so QT goes with the heart rate, from beat to beat and from person to
+    person, without having to be learned.
+    """
+    stretch = np.clip(rr / USUAL_RR_S, 0.5, 2.0) ** EXPONENT
     late = STRETCHED_AFTER_S + (time - STRETCHED_AFTER_S) / stretch
     return (np.where(time > STRETCHED_AFTER_S, late, time) + BEFORE_S) * RATE_HZ

@@ -57,12 +57,11 @@ def _heart(parts: Parts, i: int, r: np.ndarray, fs: float, n_samples: int, rng: 
     """Complexes at their R peaks, (n_samples, C)."""
     fine = _fine(parts.complexes[i])
     _, qrs, t_wave = _places_of_waves()
-    usual = float(np.median(np.diff(r)))
-    coming = np.append(np.diff(r), usual)
+    coming = np.append(np.diff(r), np.median(np.diff(r)))
     more = _larger(parts, i, r, rng)  # (beats, 2, C)
     first = np.ceil((r - BEFORE_S) * fs).astype(int)
     sample = first[:, None] + np.arange(int((BEFORE_S + _LONGEST_S) * fs))  # (beats, samples)
-    place = places(sample / fs - r[:, None], coming[:, None], np.array(usual)) * _FINER
+    place = places(sample / fs - r[:, None], coming[:, None]) * _FINER
     inside = (sample >= 0) & (sample < n_samples) & (place >= 0) & (place < len(fine) - 1)
     beat, _ = np.nonzero(inside)
     place, sample = place[inside], sample[inside]
