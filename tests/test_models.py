@@ -9,7 +9,7 @@ from ecgveil.errors import ConfigError, RecordError
 from ecgveil.models import MODELS
 from ecgveil.models.beat import BeatSettings, Clocks
 from ecgveil.models.conditions import Conditions
-from ecgveil.models.contract import Context, stack
+from ecgveil.models.contract import Context, looked, stack
 from ecgveil.models.draw import draw, draw_conditions
 from ecgveil.models.pulse2pulse import Pulse2PulseSettings, phase_shuffle, upsampled_conv
 from ecgveil.models.wavegan import WaveGanSettings
@@ -25,6 +25,7 @@ CONTEXTS = {
     "fcn": (Context((1, 7, 7), 0.0), {}),
     "piacentino-cnn": (Context((1, 45, 45), 1000.0), {}),
     "pulse2pulse": (Context((8, 5000), 500.0), {"width": 5, "critic_width": 1}),
+    "veil": (Context((2 * 256 + 30,), 250.0, RHYTHM), {"width": 8, "style": 16, "latent": 8, "critic_width": 8}),
     "wavegan-star": (Context((8, 5000), 500.0), {"width": 10, "critic_width": 1}),
 }
 
@@ -50,7 +51,7 @@ def test_every_model_keeps_the_contract(pair):
     assert set(CONTEXTS) == set(MODELS)
     made = generator(stack([generator.draw(np.random.default_rng(k)) for k in range(3)]))
     assert made.shape == (3, *context.shape)
-    scores = critic(made, torch.Generator().manual_seed(0))
+    scores = critic(looked(critic, made), torch.Generator().manual_seed(0))
     assert scores.shape[0] == 3
     assert torch.isfinite(scores).all()
     scores.mean().backward()
