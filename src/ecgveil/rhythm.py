@@ -58,8 +58,26 @@ def plain_statistics(standard: np.ndarray) -> np.ndarray:
     return standard * _SCALE + _CENTRE
 
 
+class _Beating:
+    """Whatever tells the `STATISTICS` of a record, and so when its heart beats."""
+
+    def statistics(self, rng: np.random.Generator, condition: np.ndarray | None = None) -> np.ndarray:
+        """One record's `STATISTICS`, (4,), of somebody with this condition, (k,)."""
+        raise NotImplementedError
+
+    def draw(
+        self, rng: np.random.Generator, seconds: float, condition: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """One rhythm: R times in s from about -3 to `seconds` + 3, and the statistics drawn, (4,).
+
+        `condition` changes nothing in a `Rhythm`; it does in a `LabelledRhythm`.
+        """
+        drawn = self.statistics(rng, condition)
+        return beat_times(rng, drawn, seconds), drawn
+
+
 @dataclass(frozen=True)
-class Rhythm:
+class Rhythm(_Beating):
     """A Gaussian mixture over `STATISTICS`: weights (K,), means (K, 4), covariances (K, 4, 4), bounds (2, 4)."""
 
     weights: list[float]
@@ -107,20 +125,6 @@ class Rhythm:
         drawn = rng.multivariate_normal(means[k, 1:] + slope * away[k], rest)
         low, high = np.array(self.bounds)
         return np.concatenate([[at], np.clip(drawn, low[1:], high[1:])])
-
-    def draw(
-        self,
-        rng: np.random.Generator,
-        seconds: float,
-        condition: np.ndarray | None = None,
-        mean_rr: float | None = None,
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """One rhythm: R times in s from about -3 to `seconds` + 3, and the statistics drawn, (4,).
-
-        `condition` changes nothing here; it does in a `LabelledRhythm`. `mean_rr`, in s, is drawn unless given.
-        """
-        drawn = self.statistics(rng, condition, mean_rr)
-        return beat_times(rng, drawn, seconds), drawn
 
     def statistics(
         self, rng: np.random.Generator, condition: np.ndarray | None = None, mean_rr: float | None = None
@@ -170,7 +174,7 @@ class RatePlace(NamedTuple):
 
 
 @dataclass(frozen=True)
-class LabelledRhythm:
+class LabelledRhythm(_Beating):
     """Rhythms under conditions.
 
     Parameters
@@ -218,17 +222,6 @@ class LabelledRhythm:
     def _part(order: list[int], condition: np.ndarray) -> int:
         return next((place for place, label in enumerate(order) if condition[label]), len(order))
 
-    def draw(
-        self,
-        rng: np.random.Generator,
-        seconds: float,
-        condition: np.ndarray | None = None,
-        mean_rr: float | None = None,
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """One rhythm of somebody with this condition, (k,); see `Rhythm.draw`."""
-        drawn = self.statistics(rng, condition, mean_rr)
-        return beat_times(rng, drawn, seconds), drawn
-
     def statistics(
         self, rng: np.random.Generator, condition: np.ndarray | None = None, mean_rr: float | None = None
     ) -> np.ndarray:
@@ -249,7 +242,7 @@ class LabelledRhythm:
 
 
 @dataclass(frozen=True)
-class Paced:
+class Paced(_Beating):
     """A rhythm held to heart rates from `low` to `high`, bpm: as often as the population has them, else evenly."""
 
     rhythm: Rhythm | LabelledRhythm
@@ -263,13 +256,6 @@ class Paced:
             if self.low <= 60.0 / np.exp(drawn[0]) <= self.high:
                 return drawn
         return self.rhythm.statistics(rng, condition, 60.0 / rng.uniform(self.low, self.high))
-
-    def draw(
-        self, rng: np.random.Generator, seconds: float, condition: np.ndarray | None = None
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """One rhythm; see `Rhythm.draw`."""
-        drawn = self.statistics(rng, condition)
-        return beat_times(rng, drawn, seconds), drawn
 
 
 def _table(rr_intervals: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

@@ -34,6 +34,10 @@ _SMOOTH, _SMALL = 0.05, 1e-2  # weights of the second difference and of the size
 _ROUNDS = 2  # of moving R peaks to where the complex fits best
 _FARTHEST_S = 0.008  # that an R peak moves in a round
 _TIME_S = np.arange(LENGTH) / RATE_HZ - BEFORE_S
+_SECOND = np.diff(np.eye(LENGTH), 2, axis=0)  # second differences of a complex
+_NEAR = (_TIME_S[1:-1] - 0.01) / 0.035
+_BEND = 0.008 + 0.35 * np.exp(-0.5 * _NEAR**2) + 0.06 * np.exp(-0.5 * (_NEAR / 2) ** 2)  # how large these usually are
+_STIFF = (_SECOND.T / _BEND**2) @ _SECOND
 _LOUD_S = (-0.08, 0.12)  # around R, where beats never fit so well that what is left over would be noise
 _HELD_HZ = 110.0  # up to which a signal at RATE_HZ holds all that was there
 _SLOW_HZ = 4.0  # a band that begins above it is looked at between QRS complexes only
@@ -105,10 +109,11 @@ def _one(signal: np.ndarray, fs: float, r: np.ndarray, mix: np.ndarray) -> tuple
     if rhythm_statistics(np.diff(r[1:-1])) is None:
         r = found
     complex_, wander, rest, beats = _fitted(slow, r)
-    calm = _calmed(complex_, rest, min(fs, RATE_HZ), beats)
+    quiet = _outside_qrs(beats, len(rest))
+    calm = _calmed(complex_, rest, min(fs, RATE_HZ), beats, quiet)
     rest = rest + _drawn(complex_ - calm, beats, len(rest))
     amplitudes = _amplitudes(calm, rest, beats)
-    noise, bursts = _noise(rest + wander, signal.T, fs, beats, mix)
+    noise, bursts = _noise(rest + wander, signal.T, fs, quiet, mix)
     common = amplitudes.mean(axis=2).std(axis=0)
     return (calm.T, noise, amplitudes.std(axis=0), common, bursts), r
 
@@ -135,33 +140,27 @@ def _fitted(signal: np.ndarray, r: np.ndarray) -> tuple[np.ndarray, np.ndarray, 
         design[covered, before] += 1 - behind
         design[covered, before + 1] += behind
     design[:, LENGTH:] = np.cos(np.pi * np.arange(cosines) * (np.arange(length)[:, None] + 0.5) / length)
-    second = np.diff(np.eye(LENGTH), 2, axis=0)
     normal = design.T @ design
-    normal[:LENGTH, :LENGTH] += _SMOOTH * second.T @ second + _SMALL * np.eye(LENGTH)
+    normal[:LENGTH, :LENGTH] += _SMOOTH * _SECOND.T @ _SECOND + _SMALL * np.eye(LENGTH)
     normal[LENGTH:, LENGTH:] += 1e-6 * np.eye(cosines)
     solved = np.linalg.solve(normal, design.T @ signal)
     return solved[:LENGTH], design[:, LENGTH:] @ solved[LENGTH:], signal - design @ solved, beats
 
 
-def _calmed(complex_: np.ndarray, rest: np.ndarray, fs: float, beats: list[Beat]) -> np.ndarray:
+def _calmed(complex_: np.ndarray, rest: np.ndarray, fs: float, beats: list[Beat], quiet: np.ndarray) -> np.ndarray:
     """The complex without the noise that the mean of a few beats still holds.
 
     The most probable one where noise is as strong as what is left over between QRS complexes, and where bends are as
     strong as hearts make them: sharp in QRS, in P, ST and T no sharper than a wave of 20 to 30 ms. Otherwise a
     generator has to learn noise as if it were form.
     """
-    kept = _outside_qrs(beats, len(rest))
-    noise = _band(_bridged(rest, kept), _MUSCLE_HZ, RATE_HZ, RATE_HZ)
+    noise = _band(_spectrum(_bridged(rest, quiet)), _MUSCLE_HZ, RATE_HZ, RATE_HZ, len(rest))
     # As white noise would have it up to half of RATE_HZ; what was recorded at a lower rate has none above.
     share = (fs / 2 - _MUSCLE_HZ) / (RATE_HZ / 2)
-    power = (noise[kept] ** 2).mean(axis=0) / share + 1e-5  # (C,)
+    power = (noise[quiet] ** 2).mean(axis=0) / share + 1e-5  # (C,)
     whole = max(1, sum(beat.whole for beat in beats))
-    near = (_TIME_S[1:-1] - 0.01) / 0.035
-    bend = 0.008 + 0.35 * np.exp(-0.5 * near**2) + 0.06 * np.exp(-0.5 * (near / 2) ** 2)  # usual second difference
-    second = np.diff(np.eye(LENGTH), 2, axis=0)
-    stiff = (second.T / bend**2) @ second
     return np.column_stack(
-        [np.linalg.solve(np.eye(LENGTH) + p / whole * stiff, y) for p, y in zip(power, complex_.T, strict=True)]
+        [np.linalg.solve(np.eye(LENGTH) + p / whole * _STIFF, y) for p, y in zip(power, complex_.T, strict=True)]
     )
 
 
@@ -215,26 +214,25 @@ def _amplitudes(complex_: np.ndarray, rest: np.ndarray, beats: list[Beat]) -> np
 
 
 def _noise(
-    rest: np.ndarray, signal: np.ndarray, fs: float, beats: list[Beat], mix: np.ndarray
+    rest: np.ndarray, signal: np.ndarray, fs: float, quiet: np.ndarray, mix: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Power of each electrode in each band, (E, BANDS), and the burstiness below and above `BURSTS_HZ`, (2,).
 
     From what complexes leave over, (T', C) at RATE_HZ; above what that rate holds from the signal itself, (T, C) at fs,
     between QRS complexes, where nothing of a heart is so fast.
     """
-    quiet = _outside_qrs(beats, len(rest))
     at = np.minimum((np.arange(len(signal)) / fs * RATE_HZ).astype(int), len(rest) - 1)
-    whole = rest, RATE_HZ, np.ones(len(rest), bool)
-    between = _bridged(rest, quiet), RATE_HZ, quiet
-    fastest = (_bridged(signal, quiet[at]), fs, quiet[at]) if fs > RATE_HZ else between
+    whole = _spectrum(rest), RATE_HZ, np.ones(len(rest), bool)
+    between = _spectrum(_bridged(rest, quiet)), RATE_HZ, quiet
+    fastest = (_spectrum(_bridged(signal, quiet[at])), fs, quiet[at]) if fs > RATE_HZ else between
     upper = np.triu_indices(len(mix))
     outer = (mix[:, None] * mix[None])[upper]  # (pairs, E): what a unit of each electrode's power adds to each pair
     power = np.full((mix.shape[1], BANDS), np.nan)
     spreads: list[list[float]] = [[], []]
     for band in range(bands_of(fs)):
         low, high = EDGES_HZ[band], EDGES_HZ[band + 1]
-        x, rate, kept = fastest if high > _HELD_HZ else between if low > _SLOW_HZ else whole
-        y = _band(x, low, high, rate)
+        spectrum, rate, kept = fastest if high > _HELD_HZ else between if low > _SLOW_HZ else whole
+        y = _band(spectrum, low, high, rate, len(kept))
         pairs = (y[kept].T @ y[kept])[upper] / kept.sum() / (high - low)
         size = np.trace(y[kept].T @ y[kept]) / kept.sum() / (high - low) / len(mix) + 1e-12
         power[:, band] = nnls(outer, pairs / size)[0] * size
@@ -243,12 +241,16 @@ def _noise(
     return power, np.array([np.nanmean(each) if np.isfinite(each).any() else 0.0 for each in spreads])
 
 
-def _band(x: np.ndarray, low: float, high: float, fs: float) -> np.ndarray:
-    """What of x, (T, C), lies from low to high Hz: mirrored at its end first, where a jump would lie in every band."""
-    spectrum = np.fft.rfft(np.concatenate([x, x[::-1]]), axis=0)
-    freqs = np.fft.rfftfreq(2 * len(x), 1 / fs)
-    spectrum[(freqs < low) | (freqs >= high)] = 0
-    return np.fft.irfft(spectrum, n=2 * len(x), axis=0)[: len(x)]
+def _spectrum(x: np.ndarray) -> np.ndarray:
+    """Of x, (T, C), mirrored at its end first: a jump there would lie in every band; (T + 1, C)."""
+    return np.fft.rfft(np.concatenate([x, x[::-1]]), axis=0)
+
+
+def _band(spectrum: np.ndarray, low: float, high: float, fs: float, length: int) -> np.ndarray:
+    """What of the `length` samples that have this `_spectrum` lies from low to high Hz, (length, C)."""
+    freqs = np.fft.rfftfreq(2 * length, 1 / fs)
+    inside = (freqs >= low) & (freqs < high)
+    return np.fft.irfft(spectrum * inside[:, None], n=2 * length, axis=0)[:length]
 
 
 def _burstiness(power: np.ndarray, kept: np.ndarray, width: int) -> float:

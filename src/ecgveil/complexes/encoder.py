@@ -39,7 +39,9 @@ class ComplexEncoder:
     scale_: list[float]
     mean_: list[float]
     sd_: list[float]
-    _last: tuple[ECGSet, tuple[Parts, list[np.ndarray]]] | None = field(default=None, repr=False, compare=False)
+    _last: tuple[ECGSet, tuple[Parts, list[np.ndarray]]] | None = field(
+        default=None, init=False, repr=False, compare=False
+    )
 
     @classmethod
     def fit(cls, train: ECGSet, progress: Progress = silent) -> ComplexEncoder:
@@ -147,7 +149,7 @@ class ComplexEncoder:
         return made * np.array(self.scale_, np.float32)[:, None]
 
     def to_json(self) -> dict[str, Any]:
-        own = {each.name: getattr(self, each.name) for each in fields(self) if each.init and each.name != "_last"}
+        own = {each.name: getattr(self, each.name) for each in fields(self) if each.init}
         return {"complexes": own | {"leads": list(self.leads)}}
 
     @classmethod

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from ecgveil.complexes.parts import LENGTH
 from ecgveil.models.contract import Context, Noise, Settings
-from ecgveil.models.veil_looks import changed, simple_features, split, views
+from ecgveil.models.veil_looks import changed, simple_features, split, spread, views
 from ecgveil.rhythm import STATISTICS, standard_statistics
 
 _START = 16  # positions that the network begins with
@@ -146,8 +146,7 @@ class Critic(nn.Module):
         """Take the population's means and standard deviations of features from samples (n, C LENGTH + m)."""
         features = simple_features(split(real[:: -(-len(real) // _MOST_REAL)])[0])
         self.mean.copy_(features.mean(dim=0))
-        sd = features.std(dim=0)
-        self.sd.copy_(torch.where(sd > 1e-3, sd, torch.inf))  # what does not vary tells nothing
+        self.sd.copy_(spread(features))
 
     def look(self, x: Tensor, rng: torch.Generator | None = None, gain: float = 0.0) -> Tensor:
         """(B, C LENGTH + m) -> the same and its standard features: by gradients of both is the critic penalised.

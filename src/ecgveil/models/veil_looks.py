@@ -17,6 +17,7 @@ from ecgveil.rhythm import STATISTICS
 
 _BANDS_HZ = np.geomspace(2.0, RATE_HZ / 2 + 0.1, 13)
 _LEVELS, _SLOPES = (3, 12, 25, 64, 128, 192, 230, 243, 252), (64, 128, 192, 230, 243, 252)  # of LENGTH, sorted
+_CONSTANT = 1e-3
 _TAPER = 20  # samples at either end
 _R = int(BEFORE_S * RATE_HZ)
 _PART = 0.5  # share of samples that a change is made to: what is sometimes absent cannot leak (Karras 2020)
@@ -57,6 +58,12 @@ def simple_features(complexes: Tensor) -> Tensor:
     correlation = (unit @ unit.transpose(1, 2))[:, *above]
     of_leads = torch.cat([power, levels, slopes, torch.log(size)], dim=2)
     return torch.cat([of_leads.flatten(1), correlation], dim=1)
+
+
+def spread(features: Tensor) -> Tensor:
+    """Standard deviations of columns, (k,); infinite where one does not vary, so that it tells nothing."""
+    sd = features.std(dim=0)
+    return torch.where(sd > _CONSTANT, sd, torch.inf)
 
 
 def groups(x: Tensor) -> dict[str, Tensor]:

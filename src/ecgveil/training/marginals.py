@@ -14,7 +14,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-_CONSTANT = 1e-3
+from ecgveil.models.veil_looks import spread
+
 _MOST_REAL = 4096  # samples that stand for the population
 _MOST_FEATURES = 512  # of a kind, drawn anew at each step
 _COMPONENTS = 80
@@ -46,7 +47,7 @@ class Marginals:
             real, conditions = real[rows], None if conditions is None else conditions[rows]
         with torch.no_grad():
             raw = self._of(real, conditions)
-            self._scale = {name: (x.mean(dim=0), _spread(x)) for name, x in raw.items()}
+            self._scale = {name: (x.mean(dim=0), spread(x)) for name, x in raw.items()}
             plain = {name: self._standard(name, x) for name, x in raw.items()}
             _, size, axes = torch.linalg.svd(plain["compressed"], full_matrices=False)
             k = min(_COMPONENTS, len(real) // 4)
@@ -78,12 +79,6 @@ class Marginals:
     def _compared(self, plain: dict[str, Tensor]) -> dict[str, Tensor]:
         rest = {name: x for name, x in plain.items() if name != "compressed"}
         return rest | {"components": plain["compressed"] @ self._axes}
-
-
-def _spread(x: Tensor) -> Tensor:
-    """Standard deviations of columns; without bounds where a column does not vary, so that it counts for nothing."""
-    sd = x.std(dim=0)
-    return torch.where(sd > _CONSTANT, sd, torch.inf)
 
 
 def _directions(k: int, rng: torch.Generator) -> Tensor:
