@@ -31,7 +31,7 @@ def parts_of(n=1, noise=0.0, leads=LEADS_8):
     complexes = np.broadcast_to(np.exp(-0.5 * (time / 0.015) ** 2), (n, len(leads), LENGTH)).astype(np.float32)
     sensors = electrodes(leads).shape[1]
     return Parts(
-        complexes, np.full((n, sensors, BANDS), noise), np.zeros((n, 2, len(leads))), np.zeros((n, 2)), np.zeros((n, 2))
+        complexes, np.full((n, sensors, BANDS), noise), np.zeros((n, 4, len(leads))), np.zeros((n, 3)), np.zeros((n, 2))
     )
 
 
@@ -75,6 +75,25 @@ def test_taking_apart_finds_the_complex_and_the_noise():
     np.testing.assert_allclose(found.complexes[0], true.complexes[0], atol=0.06)
     bands = (EDGES_HZ[:-1] > 5) & (EDGES_HZ[1:] < 125)
     np.testing.assert_allclose(np.median(found.noise[0][:, bands]), 4e-6, rtol=0.2)
+
+
+@pytest.mark.parametrize(("which", "much"), [(0, 0.1), (1, 0.2), (2, 0.2), (3, 0.5)])
+def test_how_beats_vary_is_found_and_noise_is_not_taken_for_it(which, much):
+    bumps = parts_of(12, 4e-7)
+    time = np.arange(LENGTH) / RATE_HZ - BEFORE_S
+    waves = ((0.4, 0.3, 0.05), (0.3, -0.15, 0.03))  # T and P: mV, s from R, s wide
+    shape = sum(size * np.exp(-0.5 * ((time - at) / sd) ** 2) for size, at, sd in waves)
+    varied = np.zeros_like(bumps.variation)
+    varied[:, which] = much
+    true = dataclasses.replace(bumps, complexes=bumps.complexes + shape.astype(np.float32), variation=varied)
+    times = [np.cumsum(np.r_[-1.2, np.full(16, 0.8)]) for _ in range(12)]
+    made = synthesise(true, times, LEADS_8, FS, SAMPLES, [np.random.default_rng(k) for k in range(12)])
+    ecgs = ECGSet(made, FS, LEADS_8, tuple(map(str, range(12))))
+    found, _ = analyse(ecgs, readable(ecgs)[1])
+    typical = np.sqrt((found.variation**2).mean(axis=(0, 2)))
+    assert typical[which] == pytest.approx(much, rel=0.3)
+    others = np.delete(typical / [0.1, 0.2, 0.2, 0.5], which)
+    assert others.max() < 0.3
 
 
 def test_a_complex_holds_less_noise_than_the_mean_of_its_beats():

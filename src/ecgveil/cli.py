@@ -200,7 +200,7 @@ def sample(
     age: Annotated[str | None, typer.Option(help="Years, as 63 or 60:70.")] = None,
     heart_rate: Annotated[str | None, typer.Option(help="Beats per minute, as 70 or 60:75.")] = None,
     seed: Seed = 0,
-    batch_size: Annotated[int, typer.Option(min=1, max=4096, help="ECGs held at a time; changes no ECG.")] = 64,
+    batch_size: Annotated[int, typer.Option(min=1, max=4096, help="ECGs held at a time, a core.")] = 64,
 ) -> None:
     """Draw synthetic ECGs from a run into WFDB records; rows into a CSV file, images into PNG files."""
     from ecgveil.files import new_folder, require_free

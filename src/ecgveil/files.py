@@ -43,6 +43,14 @@ def write_together(folder: Path, contents: dict[str, bytes], durable: bool = Fal
                     os.fsync(file.fileno())
 
 
+def write_plainly(folder: Path, contents: dict[str, bytes]) -> None:
+    """Write files into a folder that is not yet in its place itself."""
+    with disk_errors(folder):
+        for name, content in contents.items():
+            with open(folder / name, "wb", buffering=0) as file:
+                file.write(content)
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary path to write to, which takes the place of `path` at the end."""

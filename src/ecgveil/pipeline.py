@@ -213,14 +213,14 @@ def trained(
 def write_samples(
     generator: Run, folder: Path, number: int, *, seed: int, batch_size: int, progress: Callable[[int, int], object]
 ) -> int:
-    """Draw and write `number` records with RECORDS; how many values had to be clipped."""
+    """Draw and write `number` records with RECORDS into a new folder; how many values had to be clipped."""
     names: list[str] = []
     clipped = 0
     comments = [_HEADER_NOTE, f"recipe {generator.recipe.name}, seed {seed}"]
 
     def written(batch: ECGSet) -> tuple[tuple[str, ...], int]:
-        write(batch, folder, comments=comments)
-        return batch.record_name, int(count_clipped(batch.signal).sum())
+        write(batch, folder, comments=comments, unfinished=True)
+        return batch.record_name, sum(int(count_clipped(each).sum()) for each in batch.signal)
 
     for done, cut in generator.each(written, number, seed=seed, batch_size=batch_size):
         names.extend(done)

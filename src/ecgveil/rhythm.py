@@ -10,6 +10,7 @@ Where the heart rate is learned, the other statistics are drawn as the mixture h
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -110,7 +111,12 @@ class Rhythm(_Beating):
         """One record's `STATISTICS`, (4,)."""
         k = rng.choice(len(self.weights), p=np.array(self.weights) / np.sum(self.weights))
         low, high = np.array(self.bounds)
-        return np.clip(rng.multivariate_normal(self.means[k], self.covariances[k]), low, high)
+        return np.clip(self.means[k] + self._roots[k] @ rng.standard_normal(len(STATISTICS)), low, high)
+
+    @cached_property
+    def _roots(self) -> np.ndarray:
+        """Of each covariance, (K, 4, 4)."""
+        return np.stack([_root(np.array(each)) for each in self.covariances])
 
     def _statistics_at(self, rng: np.random.Generator, mean_rr: float) -> np.ndarray:
         """The same for a mean RR in s: of that the others follow as in the mixture, conditioned on it."""
@@ -122,7 +128,7 @@ class Rhythm(_Beating):
         k = rng.choice(len(weights), p=weights / weights.sum())
         slope = covariances[k, 1:, 0] / variance[k]
         rest = covariances[k, 1:, 1:] - np.outer(slope, covariances[k, 0, 1:])
-        drawn = rng.multivariate_normal(means[k, 1:] + slope * away[k], rest)
+        drawn = means[k, 1:] + slope * away[k] + _root(rest) @ rng.standard_normal(len(rest))
         low, high = np.array(self.bounds)
         return np.concatenate([[at], np.clip(drawn, low[1:], high[1:])])
 
@@ -134,6 +140,12 @@ class Rhythm(_Beating):
 
     def to_json(self) -> dict:
         return asdict(self)
+
+
+def _root(covariance: np.ndarray) -> np.ndarray:
+    """A matrix that makes numbers of this covariance, (k, k), of independent ones."""
+    values, vectors = np.linalg.eigh(covariance)
+    return vectors * np.sqrt(np.maximum(values, 0.0))
 
 
 def beat_times(rng: np.random.Generator, statistics: np.ndarray, seconds: float) -> np.ndarray:

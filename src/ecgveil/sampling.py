@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
+import torch
 from torch import nn
 
 from ecgveil.ecg import ECGSet
@@ -109,7 +110,7 @@ class Run:
 
         Records are named synthetic_000000 and on; values lie on a grid of 1 uV (or 0.001 sd). Where the run learned
         labels, sex or age, each record bears those that it was drawn for. A run that learned from a table or from
-        images gives TableSets or ImageSets.
+        images gives TableSets or ImageSets. A batch is of `batch_size`, rounded up to whole blocks of the network.
 
         Raises
         ------
@@ -125,38 +126,28 @@ class Run:
 
         `work` is called in threads of their own, as many as there are cores. Errors as `stream`.
         """
-
-        def made(tensor: np.ndarray, first: int) -> Done:
-            return work(self._made(tensor, first, seed))
-
+        spans = _spans(number, seed, batch_size)
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        with ThreadPoolExecutor(cores) as pool:
-            waiting: deque[Future[Done]] = deque()
-            first = 0
-            for tensor in self.tensors(number, seed=seed, batch_size=batch_size):
-                waiting.append(pool.submit(made, tensor, first))
-                first += len(tensor)
-                if len(waiting) > cores:  # no more than these in memory
+        threads = torch.get_num_threads()
+        # Each on a core of its own: threads of torch within these threads would be in each other's way.
+        with ThreadPoolExecutor(cores, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            try:
+                waiting: deque[Future[Done]] = deque()
+                for span in spans:
+                    waiting.append(pool.submit(lambda span: work(self._made(span, seed)), span))
+                    if len(waiting) > cores:  # no more than these in memory
+                        yield waiting.popleft().result()
+                while waiting:
                     yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
+            finally:
+                for each in waiting:
+                    each.cancel()
+                torch.set_num_threads(threads)
 
     def tensors(self, number: int, *, seed: int = 0, batch_size: int = 64) -> Iterator[np.ndarray]:
         """The same samples as the network gives them, (n, *encoder.shape); see `stream`."""
-        for name, value, least in (("number", number, 1), ("batch_size", batch_size, 1), ("seed", seed, 0)):
-            if value < least:
-                raise ConfigError(f"{name} is {value}; it must be at least {least}")
-        # The blocks of the network and the batches asked for need not match: what is left over is kept.
-        ready = np.empty((0, *self.encoder.shape), np.float32)
-        drawn = 0
-        for first in range(0, number, batch_size):
-            size = min(batch_size, number - first)
-            while len(ready) < size:
-                more = draw(self.generator, seed, drawn, drawn + BLOCK, self.conditions)
-                ready = np.concatenate([ready, more])
-                drawn += BLOCK
-            yield ready[:size]
-            ready = ready[size:]
+        for span in _spans(number, seed, batch_size):
+            yield draw(self.generator, seed, *span, self.conditions)
 
     def sample(self, number: int, *, seed: int = 0, batch_size: int = 64) -> DataSet:
         """`number` synthetic ECGs as one set; see `stream`."""
@@ -166,10 +157,11 @@ class Run:
         """Of a run that learned from a table: share of its first `number` rows whose NULL area is all 0 (P1 Fig. 6)."""
         return self.encoder.null_share(np.concatenate(list(self.tensors(number, seed=seed))))
 
-    def _made(self, tensor: np.ndarray, first: int, seed: int) -> DataSet:
+    def _made(self, span: tuple[int, int], seed: int) -> DataSet:
+        tensor = draw(self.generator, seed, *span, self.conditions)
         if self.recipe.data.kind == "ecg":
-            return self._ecgs(tensor, first, seed)
-        return self.encoder.decode(tensor, first)
+            return self._ecgs(tensor, span[0], seed)
+        return self.encoder.decode(tensor, span[0])
 
     def _ecgs(self, tensor: np.ndarray, first: int, seed: int) -> ECGSet:
         """On the 1 uV grid of written records, so that restored limb leads are exact there too."""
@@ -183,7 +175,7 @@ class Run:
         if self.conditions is not None:
             shown = [self.conditions.shown(each) for each in draw_conditions(self.conditions, seed, first, last)]
         return ECGSet(
-            signal=(counts / UNITS_PER_MV).astype(np.float32),
+            signal=np.divide(counts, np.float32(UNITS_PER_MV), dtype=np.float32),
             fs=data.fs,
             leads=leads,
             record_name=tuple(f"synthetic_{k:06d}" for k in range(first, last)),
@@ -192,6 +184,15 @@ class Run:
             sex=tuple(each.sex for each in shown),
             units=data.units,
         )
+
+
+def _spans(number: int, seed: int, batch_size: int) -> Iterator[tuple[int, int]]:
+    """Samples from where to where are drawn together: in whole blocks, so that none is drawn twice."""
+    for name, value, least in (("number", number, 1), ("batch_size", batch_size, 1), ("seed", seed, 0)):
+        if value < least:
+            raise ConfigError(f"{name} is {value}; it must be at least {least}")
+    size = -(-batch_size // BLOCK) * BLOCK
+    return ((first, min(first + size, number)) for first in range(0, number, size))
 
 
 def _range(name: str, span: Span) -> tuple[float, float]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from fractions import Fraction
-from typing import NamedTuple
 
 import numpy as np
 from scipy.optimize import nnls
@@ -12,33 +11,32 @@ from scipy.signal import resample_poly
 
 from ecgveil.complexes.parts import (
     BANDS,
-    BEFORE_S,
     BURSTS_HZ,
     EDGES_HZ,
     LENGTH,
-    QRS_S,
     RATE_HZ,
-    T_S,
     Parts,
     bands_of,
     electrodes,
     places,
 )
+from ecgveil.complexes.variation import LEAST_BEATS, QRS_S, TIME_S, Beat, alone, together, variation
 from ecgveil.ecg import ECGSet
 from ecgveil.measure.beats import r_peaks
 from ecgveil.rhythm import rhythm_statistics
 
-LEAST_BEATS = 4
 _WANDER_HZ = 0.6  # up to which a beat may lie on a slow wave of its own
-_SMOOTH, _SMALL = 0.05, 1e-2  # weights of the second difference and of the size of a complex
+_SMOOTH = 0.05  # weight of a complex's second difference
+# Weight of its size: larger after T, so that in a steady rhythm P is the coming beat's, not the tail of the last one.
+_SMALL = 0.01 + 1 / (1 + np.exp(-(TIME_S - 0.5) / 0.015))
 _ROUNDS = 2  # of moving R peaks to where the complex fits best
 _FARTHEST_S = 0.008  # that an R peak moves in a round
-_TIME_S = np.arange(LENGTH) / RATE_HZ - BEFORE_S
 _SECOND = np.diff(np.eye(LENGTH), 2, axis=0)  # second differences of a complex
-_NEAR = (_TIME_S[1:-1] - 0.01) / 0.035
+_NEAR = (TIME_S[1:-1] - 0.01) / 0.035
 _BEND = 0.008 + 0.35 * np.exp(-0.5 * _NEAR**2) + 0.06 * np.exp(-0.5 * (_NEAR / 2) ** 2)  # how large these usually are
 _STIFF = (_SECOND.T / _BEND**2) @ _SECOND
 _LOUD_S = (-0.08, 0.12)  # around R, where beats never fit so well that what is left over would be noise
+_WAVES_HZ = 30.0  # up to which P, ST and T may vary
 _HELD_HZ = 110.0  # up to which a signal at RATE_HZ holds all that was there
 _SLOW_HZ = 4.0  # a band that begins above it is looked at between QRS complexes only
 _MUSCLE_HZ = 8.0  # from where on what a complex leaves over is noise, and none of it slow enough for P or T
@@ -49,19 +47,6 @@ Progress = Callable[[int, int], object]
 
 def silent(done: int, total: int) -> None:
     """No progress told."""
-
-
-class Beat(NamedTuple):
-    """Of one beat: samples it covers, the place in the complex before each, and how far behind it the sample lies."""
-
-    covered: np.ndarray
-    before: np.ndarray
-    behind: np.ndarray
-
-    @property
-    def whole(self) -> bool:
-        """Whether none of it lies outside the record."""
-        return len(self.before) > 0 and self.before[0] == 0 and self.before[-1] >= LENGTH - 3
 
 
 def readable(ecgs: ECGSet) -> tuple[np.ndarray, list[np.ndarray]]:
@@ -112,10 +97,10 @@ def _one(signal: np.ndarray, fs: float, r: np.ndarray, mix: np.ndarray) -> tuple
     quiet = _outside_qrs(beats, len(rest))
     calm = _calmed(complex_, rest, min(fs, RATE_HZ), beats, quiet)
     rest = rest + _drawn(complex_ - calm, beats, len(rest))
-    amplitudes = _amplitudes(calm, rest, beats)
     noise, bursts = _noise(rest + wander, signal.T, fs, quiet, mix)
-    common = amplitudes.mean(axis=2).std(axis=0)
-    return (calm.T, noise, amplitudes.std(axis=0), common, bursts), r
+    share = alone(rest, beats, usual)
+    noise[:, (EDGES_HZ[:-1] >= _WANDER_HZ) & (EDGES_HZ[1:] < _WAVES_HZ)] *= share
+    return (calm.T, noise, *variation(calm, rest, beats, share * together(rest, quiet)), bursts), r
 
 
 def _design(length: int, r: np.ndarray) -> list[Beat]:
@@ -141,7 +126,7 @@ def _fitted(signal: np.ndarray, r: np.ndarray) -> tuple[np.ndarray, np.ndarray, 
         design[covered, before + 1] += behind
     design[:, LENGTH:] = np.cos(np.pi * np.arange(cosines) * (np.arange(length)[:, None] + 0.5) / length)
     normal = design.T @ design
-    normal[:LENGTH, :LENGTH] += _SMOOTH * _SECOND.T @ _SECOND + _SMALL * np.eye(LENGTH)
+    normal[:LENGTH, :LENGTH] += _SMOOTH * _SECOND.T @ _SECOND + np.diag(_SMALL)
     normal[LENGTH:, LENGTH:] += 1e-6 * np.eye(cosines)
     solved = np.linalg.solve(normal, design.T @ signal)
     return solved[:LENGTH], design[:, LENGTH:] @ solved[LENGTH:], signal - design @ solved, beats
@@ -176,7 +161,7 @@ def _outside_qrs(beats: list[Beat], length: int) -> np.ndarray:
     """Samples outside QRS complexes, (length,) bool; all of them where these leave too few."""
     quiet = np.ones(length, bool)
     for covered, before, _ in beats:
-        quiet[covered[(_TIME_S[before] >= _LOUD_S[0]) & (_TIME_S[before] < _LOUD_S[1])]] = False
+        quiet[covered[(TIME_S[before] >= _LOUD_S[0]) & (TIME_S[before] < _LOUD_S[1])]] = False
     return quiet if quiet.sum() > length / 5 else np.ones(length, bool)
 
 
@@ -191,26 +176,11 @@ def _shifts(complex_: np.ndarray, rest: np.ndarray, beats: list[Beat]) -> np.nda
     slope = np.gradient(complex_, 1 / RATE_HZ, axis=0)
     shifts = np.zeros(len(beats))
     for i, (covered, before, _) in enumerate(beats):
-        qrs = (_TIME_S[before] >= QRS_S[0]) & (_TIME_S[before] < QRS_S[1])
+        qrs = (TIME_S[before] >= QRS_S[0]) & (TIME_S[before] < QRS_S[1])
         if qrs.sum() > 0.5 * (QRS_S[1] - QRS_S[0]) * RATE_HZ:
             d = slope[before[qrs]]
             shifts[i] = -(rest[covered[qrs]] * d).sum() / ((d * d).sum() + 1e-9)
     return np.clip(shifts, -_FARTHEST_S, _FARTHEST_S)
-
-
-def _amplitudes(complex_: np.ndarray, rest: np.ndarray, beats: list[Beat]) -> np.ndarray:
-    """Share by which QRS and T of each whole beat are larger than usual in each lead, (beats, 2, C)."""
-    shares: list[list[np.ndarray]] = []
-    for beat in beats:
-        if beat.whole:
-            covered, before, _ = beat
-            shares.append([])
-            for start, stop in (QRS_S, T_S):
-                inside = (_TIME_S[before] >= start) & (_TIME_S[before] < stop)
-                usual, more = complex_[before[inside]], rest[covered[inside]]
-                usual, more = usual - usual.mean(axis=0), more - more.mean(axis=0)
-                shares[-1].append((more * usual).sum(axis=0) / ((usual * usual).sum(axis=0) + 1e-2))
-    return np.array(shares) if shares else np.zeros((1, 2, complex_.shape[1]))
 
 
 def _noise(
@@ -237,7 +207,8 @@ def _noise(
         size = np.trace(y[kept].T @ y[kept]) / kept.sum() / (high - low) / len(mix) + 1e-12
         power[:, band] = nnls(outer, pairs / size)[0] * size
         if low > 1.5:
-            spreads[int(low >= BURSTS_HZ)].append(_burstiness((y**2).sum(axis=1), kept, round(2 * rate / low)))
+            width = round(2 * rate / low)
+            spreads[int(low >= BURSTS_HZ)].append(_burstiness(y, kept, width, 2 * (high - low) * width / rate))
     return power, np.array([np.nanmean(each) if np.isfinite(each).any() else 0.0 for each in spreads])
 
 
@@ -253,11 +224,18 @@ def _band(spectrum: np.ndarray, low: float, high: float, fs: float, length: int)
     return np.fft.irfft(spectrum * inside[:, None], n=2 * length, axis=0)[:length]
 
 
-def _burstiness(power: np.ndarray, kept: np.ndarray, width: int) -> float:
-    """Standard deviation of the logarithm of what the power would be without chance, by mean and median of windows."""
+def _burstiness(y: np.ndarray, kept: np.ndarray, width: int, freedom: float) -> float:
+    """Standard deviation of the logarithm of power along time, of y (T, C), by mean and median of windows.
+
+    Without what chance adds: `freedom` is that of a window of one lead.
+    """
+    power = (y**2).sum(axis=1)
     n = len(power) // width
     inside = kept[: n * width].reshape(n, width)
     means = (power[: n * width].reshape(n, width) * inside).sum(axis=1)[inside.mean(axis=1) > 0.5]
     if len(means) < 8:
         return float("nan")
-    return float(np.sqrt(2 * np.log(max(1.0, means.mean() / max(np.median(means), 1e-12)))))
+    covariance = y[kept].T @ y[kept]
+    freedom *= np.trace(covariance) ** 2 / max((covariance**2).sum(), 1e-30)  # leads go together
+    chance = -3 * np.log(1 - 2 / (9 * max(freedom, 1.0)))  # of chi-squared (Wilson and Hilferty 1931)
+    return float(np.sqrt(2 * max(0.0, np.log(means.mean() / max(np.median(means), 1e-12)) - chance)))

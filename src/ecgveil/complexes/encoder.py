@@ -95,8 +95,8 @@ class ComplexEncoder:
     def _numbers(self, parts: Parts) -> np.ndarray:
         power = np.nan_to_num(parts.noise[:, :, : bands_of(self.fs)])
         power = np.log(power + _ALWAYS * power.mean(axis=1, keepdims=True) + _LEAST)
-        spread = np.log(np.concatenate([parts.spread.reshape(len(power), -1), parts.common], axis=1) + 0.01)
-        return np.concatenate([power.reshape(len(power), -1), spread, parts.bursts], axis=1)
+        vary = np.log(np.concatenate([parts.variation.reshape(len(power), -1), parts.common], axis=1) + 0.01)
+        return np.concatenate([power.reshape(len(power), -1), vary, parts.bursts], axis=1)
 
     def encode(self, ecgs: ECGSet) -> tuple[np.ndarray, None]:
         """Tensor (n, C LENGTH + m) float32.
@@ -134,13 +134,13 @@ class ComplexEncoder:
         power, rest = np.split(numbers, [sensors * bands_of(self.fs)], axis=1)
         noise = np.full((len(tensor), sensors, BANDS), np.nan)
         noise[:, :, : bands_of(self.fs)] = np.exp(power.reshape(len(tensor), sensors, -1))
-        spread = np.maximum(np.exp(rest[:, : 2 * leads + 2]) - 0.01, 0)
+        vary = np.maximum(np.exp(rest[:, : 4 * leads + 3]) - 0.01, 0)
         parts = Parts(
             tensor[:, : leads * LENGTH].reshape(len(tensor), leads, LENGTH),
             noise,
-            spread[:, : 2 * leads].reshape(len(tensor), 2, leads),
-            spread[:, 2 * leads :],
-            np.clip(rest[:, 2 * leads + 2 :], 0, 3),
+            vary[:, : 4 * leads].reshape(len(tensor), 4, leads),
+            vary[:, 4 * leads :],
+            np.clip(rest[:, 4 * leads + 3 :], 0, 3),
         )
         statistics = plain_statistics(tensor[:, -end:].astype(float))
         seconds = self.n_samples / self.fs

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -14,7 +14,10 @@ LENGTH = 256  # samples: 1.02 s
 STRETCHED_AFTER_S = 0.1  # from where on time goes with RR ** 0.35: the ST segment and T
 EXPONENT = 0.35
 USUAL_RR_S = 0.8
-QRS_S, T_S = (-0.06, 0.08), (0.12, 0.50)  # where amplitudes of beats are compared
+_QRS_CENTRE_S, _QRS_WIDTH_S = 0.01, 0.045  # where QRS varies
+_T_FROM_S, _T_WITHIN_S = 0.12, 0.02
+_P_CENTRE_S, _P_WIDTH_S = -0.15, 0.045
+SIZES, SHIFT = (0, 1, 2), 3  # of the ways in which beats vary
 EDGES_HZ = np.concatenate([[0.05], np.geomspace(0.6, 125.0, 14), [160.0, 200.0, 250.0]])  # of the noise's bands
 BANDS = len(EDGES_HZ) - 1
 BURSTS_HZ = 6.0  # below and above which noise has a burstiness of its own
@@ -30,16 +33,21 @@ class Parts:
     ----------
     complexes : (n, C, LENGTH)
     noise : power of each electrode in each band, per Hz, (n, E, BANDS); NaN above half the sampling rate
-    spread : standard deviation of the share by which QRS and T of a beat are larger than usual, (n, 2, C)
-    common : the same for what all leads share, (n, 2)
+    variation : standard deviations from beat to beat, (n, 4, C): of the shares by which QRS, T and P are larger than
+        usual (`SIZES`), and of the samples by which QRS comes later (`SHIFT`)
+    common : of the shares that all leads have in common, (n, 3)
     bursts : standard deviation of the logarithm of the noise's power along time, below and above 6 Hz, (n, 2)
     """
 
     complexes: np.ndarray
     noise: np.ndarray
-    spread: np.ndarray
+    variation: np.ndarray
     common: np.ndarray
     bursts: np.ndarray
+
+    def take(self, rows: np.ndarray) -> Parts:
+        """The parts of the ECGs at `rows`."""
+        return Parts(*(getattr(self, each.name)[rows] for each in fields(self)))
 
 
 def bands_of(fs: float) -> int:
@@ -65,6 +73,13 @@ def electrodes(leads: tuple[str, ...]) -> np.ndarray:
         else:
             row[:3], row[3 + chest.index(lead)] = -1 / 3, 1
     return mix
+
+
+def waves(time: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """How much of a complex at these times since R, s, is QRS, how much T, and how much P: from 0 to 1."""
+    qrs = np.exp(-0.5 * ((time - _QRS_CENTRE_S) / _QRS_WIDTH_S) ** 2)
+    p_wave = np.exp(-0.5 * ((time - _P_CENTRE_S) / _P_WIDTH_S) ** 2)
+    return qrs, 1 / (1 + np.exp(-(time - _T_FROM_S) / _T_WITHIN_S)), p_wave
 
 
 def places(time: np.ndarray, rr: np.ndarray) -> np.ndarray:

@@ -14,7 +14,7 @@ import numpy as np
 
 from ecgveil.ecg import ECGSet
 from ecgveil.errors import RecordError
-from ecgveil.files import make_folder, write_atomic, write_together
+from ecgveil.files import make_folder, write_atomic, write_plainly, write_together
 from ecgveil.formats.labels import facts_comments
 from ecgveil.leads import DERIVED, LEADS_8, LEADS_12
 
@@ -62,7 +62,7 @@ def count_clipped(signal: np.ndarray) -> np.ndarray:
     return np.count_nonzero(np.rint(np.abs(signal) * UNITS_PER_MV) > LIMIT, axis=-1)
 
 
-def write(ecgs: ECGSet, folder: str | Path, *, comments: Sequence[str] = ()) -> list[Path]:
+def write(ecgs: ECGSet, folder: str | Path, *, comments: Sequence[str] = (), unfinished: bool = False) -> list[Path]:
     """Write each record as `<record_name>.dat` and `.hea`; a file is there whole or not at all.
 
     A record's labels, its age in whole years and its sex stand in its header, from where `read` takes them.
@@ -75,6 +75,7 @@ def write(ecgs: ECGSet, folder: str | Path, *, comments: Sequence[str] = ()) -> 
     ecgs : in mV or sd, with any leads and sampling rate
     folder : made if it is not there; a record of the same name in it is replaced
     comments : lines for every header, ASCII
+    unfinished : the folder itself is not yet in its place (`files.new_folder`), so that files need no such care: faster
 
     Returns
     -------
@@ -96,7 +97,7 @@ def write(ecgs: ECGSet, folder: str | Path, *, comments: Sequence[str] = ()) -> 
         if not comment.isascii() or not comment.isprintable():
             raise RecordError(f"comment {comment!r} cannot stand in a header; use ASCII without line breaks")
     make_folder(folder)
-    return [_write_record(ecgs, row, folder, comments) for row in range(len(ecgs))]
+    return [_write_record(ecgs, row, folder, comments, unfinished) for row in range(len(ecgs))]
 
 
 def write_records_file(folder: str | Path, names: Sequence[str]) -> Path:
@@ -126,12 +127,13 @@ def _check_name(name: str) -> None:
         raise RecordError(f"record name '{name}' is no safe file name; use letters, digits, - and _")
 
 
-def _write_record(ecgs: ECGSet, row: int, folder: Path, comments: Sequence[str]) -> Path:
+def _write_record(ecgs: ECGSet, row: int, folder: Path, comments: Sequence[str], unfinished: bool) -> Path:
     name = ecgs.record_name[row]
     exact = np.rint(ecgs.signal[row] * np.float32(UNITS_PER_MV))  # (leads, samples)
-    digital = np.clip(exact, -LIMIT, LIMIT).astype("<i2")
-    clipped = np.count_nonzero(np.abs(exact) > LIMIT, axis=1)
-    if clipped.any():
+    farthest = max(exact.max(initial=0), -exact.min(initial=0))
+    digital = (exact if farthest <= LIMIT else np.clip(exact, -LIMIT, LIMIT)).astype("<i2")
+    if farthest > LIMIT:
+        clipped = np.count_nonzero(np.abs(exact) > LIMIT, axis=1)
         parts = (f"{n} values of {lead}" for n, lead in zip(clipped, ecgs.leads, strict=True) if n)
         comments = [*comments, f"clipped to +-32.767 {ecgs.units}: {', '.join(parts)}"]
     comments = [*comments, *facts_comments(ecgs.labels[row], float(ecgs.age[row]), ecgs.sex[row])]
@@ -143,7 +145,8 @@ def _write_record(ecgs: ECGSet, row: int, folder: Path, comments: Sequence[str])
         lines.append(f"{name}.dat 16 {UNITS_PER_MV}(0)/{ecgs.units} 16 0 {first} {checksum} 0 {lead}")
     lines += [f"# {comment}" for comment in comments]
     header = "".join(f"{line}\n" for line in lines).encode("ascii")
-    write_together(folder, {f"{name}.dat": digital.T.tobytes(), f"{name}.hea": header})
+    contents = {f"{name}.dat": digital.T.tobytes(), f"{name}.hea": header}
+    (write_plainly if unfinished else write_together)(folder, contents)
     return folder / f"{name}.hea"
 
 
