@@ -130,6 +130,17 @@ def test_clocks_know_the_beats():
     assert torch.isfinite(features).all()
 
 
+def test_premature_beats_that_most_records_lack_stay_rare():
+    rng = np.random.default_rng(0)
+    intervals = [0.8 * np.exp(0.1 * rng.standard_normal()) + 0.02 * rng.standard_normal(11) for _ in range(300)]
+    for k in range(0, 300, 20):  # one in twenty has one
+        intervals[k][5] *= 0.7
+    fitted = Rhythm.fit(intervals, seed=0)
+    drawn = [fitted.draw(np.random.default_rng(k), 10.0)[0] for k in range(400)]
+    found = [rhythm_statistics(np.diff(r[(r > 0) & (r < 10)]))[3] > 0 for r in drawn]
+    assert 0.01 < np.mean(found) < 0.1
+
+
 def test_rhythm_is_recovered_from_its_own_draws():
     draws = [RHYTHM.draw(np.random.default_rng(k), 10.0) for k in range(300)]
     for times, _ in draws:

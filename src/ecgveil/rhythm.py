@@ -100,12 +100,14 @@ class Rhythm(_Beating):
     @classmethod
     def _of(cls, table: np.ndarray, seed: int) -> Rhythm:
         k = int(np.clip(len(table) // _RECORDS_A_COMPONENT, 1, _MAX_COMPONENTS))
-        mixture = GaussianMixture(k, reg_covar=1e-3, random_state=seed, n_init=3).fit(table)
+        # On scales of about 1: what is added to variances must not make premature beats common; most lack them.
+        mixture = GaussianMixture(k, reg_covar=3e-3, random_state=seed, n_init=3).fit(standard_statistics(table))
+        means, covariances = plain_statistics(mixture.means_), mixture.covariances_ * np.outer(_SCALE, _SCALE)
         # Bounds keep draws physiological; percentiles, so that no bound is one patient's own extreme.
         bounds = np.percentile(table, [2, 98], axis=0) + 0.15 * np.array([[-1.0], [1.0]]) * np.ptp(
             np.percentile(table, [2, 98], axis=0), axis=0
         )
-        return cls(*(each.tolist() for each in (mixture.weights_, mixture.means_, mixture.covariances_, bounds)))
+        return cls(*(each.tolist() for each in (mixture.weights_, means, covariances, bounds)))
 
     def _statistics(self, rng: np.random.Generator) -> np.ndarray:
         """One record's `STATISTICS`, (4,)."""
