@@ -11,7 +11,7 @@ from ecgveil.complexes import BANDS, LENGTH, Parts, analyse, readable, synthesis
 from ecgveil.complexes.encoder import ComplexEncoder
 from ecgveil.complexes.parts import BEFORE_S, EDGES_HZ, RATE_HZ, electrodes
 from ecgveil.ecg import ECGSet
-from ecgveil.errors import ConfigError, RecordError
+from ecgveil.errors import ConfigError, RecordError, RunError
 from ecgveil.leads import LEADS_8
 from ecgveil.measure.beats import median_beat, r_peaks
 from ecgveil.rhythm import plain_statistics
@@ -94,6 +94,28 @@ def test_how_beats_vary_is_found_and_noise_is_not_taken_for_it(which, much):
     assert typical[which] == pytest.approx(much, rel=0.3)
     others = np.delete(typical / [0.1, 0.2, 0.2, 0.5], which)
     assert others.max() < 0.3
+    assert found.common.max() < much / 2  # each lead by itself
+    if which < 3:
+        common = np.zeros_like(true.common)
+        common[:, which] = much
+        true = dataclasses.replace(true, common=common)
+        made = synthesise(true, times, LEADS_8, FS, SAMPLES, [np.random.default_rng(k) for k in range(12)])
+        ecgs = ECGSet(made, FS, LEADS_8, tuple(map(str, range(12))))
+        found, _ = analyse(ecgs, readable(ecgs)[1])
+        assert np.sqrt((found.common**2).mean(axis=0))[which] == pytest.approx(much, rel=0.3)
+
+
+def test_a_steady_rhythm_leaves_p_with_its_own_beat_and_the_level_at_0():
+    time = np.arange(LENGTH) / RATE_HZ - BEFORE_S
+    shape = sum(
+        size * np.exp(-0.5 * ((time - at) / sd) ** 2) for size, at, sd in ((0.6, 0.3, 0.05), (0.15, -0.15, 0.025))
+    )
+    bumps = parts_of(1, 4e-7)
+    true = dataclasses.replace(bumps, complexes=bumps.complexes + shape.astype(np.float32))
+    made = synthesise(true, [np.arange(20) * 0.8 - 2.0], LEADS_8, FS, SAMPLES, [np.random.default_rng(0)])
+    ecgs = ECGSet(made, FS, LEADS_8, ("one",))
+    found, _ = analyse(ecgs, readable(ecgs)[1])
+    np.testing.assert_allclose(found.complexes[0][:, time < 0.5], true.complexes[0][:, time < 0.5], atol=0.05)
 
 
 def test_a_complex_holds_less_noise_than_the_mean_of_its_beats():
@@ -213,6 +235,22 @@ def test_absurd_numbers_make_finite_ecgs(eight):
     tensor, _ = encoder.encode(eight)
     tensor[:, 8 * LENGTH : -4] = 1e6
     assert np.isfinite(encoder.decode(tensor)).all()
+
+
+def test_no_beat_in_reach_is_noise_alone_and_one_beat_is_drawn():
+    made = synthesise(
+        parts_of(2), [np.array([20.0]), np.array([5.0])], LEADS_8, FS, SAMPLES, [np.random.default_rng(0)] * 2
+    )
+    assert np.isfinite(made).all()
+    assert np.abs(made[0]).max() < 1e-4
+    assert made[1, :, 2500] == pytest.approx(np.ones(8), abs=0.02)
+
+
+def test_an_encoder_of_another_make_is_refused(eight):
+    saved = ComplexEncoder.fit(eight).to_json()
+    saved["complexes"]["mean_"] = saved["complexes"]["mean_"][:-3]
+    with pytest.raises(RunError, match=r"has 187 numbers, not 190: an older one; fit again"):
+        ComplexEncoder.from_json(saved)
 
 
 def test_qt_goes_with_the_heart_rate():

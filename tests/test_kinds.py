@@ -63,7 +63,7 @@ def test_a_run_is_fitted_stopped_resumed_and_sampled(name, tmp_path):
 
 
 def test_sample_k_is_the_same_whatever_the_batch(run):
-    sets = [run.sample(20, seed=5, batch_size=size) for size in (1, 7, 64)]
+    sets = [run.sample(40, seed=5, batch_size=size) for size in (1, 30, 64)]  # in batches of 16, 32 and 40
     for other in sets[1:]:
         assert np.array_equal(content(sets[0]), content(other), equal_nan=True)
     assert np.array_equal(content(run.sample(3, seed=5)), content(sets[0])[:3])
@@ -71,8 +71,9 @@ def test_sample_k_is_the_same_whatever_the_batch(run):
 
 
 def test_samples_are_written_as_what_they_are(run, tmp_path):
-    made = run.sample(5, seed=1)
-    assert write_others(run.stream(5, seed=1, batch_size=2), tmp_path) == 5
+    made = run.sample(20, seed=1)
+    assert [len(batch) for batch in run.stream(20, seed=1, batch_size=2)] == [16, 4]
+    assert write_others(run.stream(20, seed=1, batch_size=2), tmp_path) == 20
     if run.recipe.data.kind == "table":
         again, _ = read_table(tmp_path / "table.csv")
         assert again.names == made.names

@@ -53,7 +53,7 @@ def test_every_recipe_fits_resumes_samples_and_decodes(name, clinic, tmp_path):
     assert (run.step, run.steps) == (2, 2)
     drawn = run.sample(5, seed=4)
     assert (drawn.leads, drawn.fs, drawn.signal.shape) == (recipe.data.leads, 1000, (5, len(recipe.data.leads), 2025))
-    assert np.array_equal(drawn.signal[2:4], run.sample(4, seed=4, batch_size=3).signal[2:4])
+    assert np.array_equal(drawn.signal, run.sample(20, seed=4, batch_size=3).signal[:5])
     assert drawn.signal.std(axis=-1).min() > 0
     assert set(map(len, drawn.labels)) == {1 if recipe.data.exclusive else 0}
     again = run.encoder.decode(*run.encoder.encode(ecgs))  # and what is real comes back

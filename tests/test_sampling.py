@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 import wfdb
 
 from conftest import shaped, tiny
@@ -21,8 +22,19 @@ def run(request, clinic, tmp_path_factory):
     return load(fit(shaped(clinic, recipe), recipe, tmp_path_factory.mktemp("runs") / "run").path)
 
 
+def test_a_stream_broken_off_leaves_torch_as_it_was(run):
+    threads = torch.get_num_threads()
+    for batch in run.stream(100, batch_size=16):
+        assert len(batch) == 16
+        break
+    assert torch.get_num_threads() == threads
+    with pytest.raises(ZeroDivisionError):
+        list(run.each(lambda batch: 1 / 0, 40, batch_size=16))
+    assert torch.get_num_threads() == threads
+
+
 def test_sample_k_is_the_same_whatever_the_batch(run):
-    sets = [run.sample(20, seed=5, batch_size=size) for size in (1, 7, 64)]
+    sets = [run.sample(40, seed=5, batch_size=size) for size in (1, 30, 64)]  # in batches of 16, 32 and 40
     for other in sets[1:]:
         assert np.array_equal(sets[0].signal, other.signal)
         assert sets[0].record_name == other.record_name

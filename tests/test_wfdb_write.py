@@ -200,3 +200,17 @@ def test_units_of_sd_are_said_and_read(tmp_path):
     again, _ = read(tmp_path, allow=("wrong_unit",))
     assert (again.units, again.labels) == ("sd", labels)
     assert again.signal == pytest.approx(signal, abs=0.00051)
+
+
+def test_into_a_folder_not_yet_in_place_the_same_files_are_written(tmp_path):
+    ecgs = ecg_set(random_signal(3, 2, 12, 700))
+    write(ecgs, tmp_path / "one", comments=["a note"])
+    write(ecgs, tmp_path / "other", comments=["a note"], unfinished=True)
+    names = sorted(file.name for file in (tmp_path / "one").iterdir())
+    assert (
+        names
+        == sorted(file.name for file in (tmp_path / "other").iterdir())
+        == ["r0.dat", "r0.hea", "r1.dat", "r1.hea"]
+    )
+    for name in names:
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "other" / name).read_bytes()

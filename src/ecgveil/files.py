@@ -47,7 +47,7 @@ def write_plainly(folder: Path, contents: dict[str, bytes]) -> None:
     """Write files into a folder that is not yet in its place itself."""
     with disk_errors(folder):
         for name, content in contents.items():
-            with open(folder / name, "wb", buffering=0) as file:
+            with open(folder / name, "wb") as file:
                 file.write(content)
 
 

@@ -145,9 +145,8 @@ class Rhythm(_Beating):
 
 
 def _root(covariance: np.ndarray) -> np.ndarray:
-    """A matrix that makes numbers of this covariance, (k, k), of independent ones."""
-    values, vectors = np.linalg.eigh(covariance)
-    return vectors * np.sqrt(np.maximum(values, 0.0))
+    """A matrix that makes numbers of this covariance, (k, k), of independent ones: the same on every machine."""
+    return np.linalg.cholesky(covariance + 1e-12 * np.eye(len(covariance)))
 
 
 def beat_times(rng: np.random.Generator, statistics: np.ndarray, seconds: float) -> np.ndarray:

@@ -124,25 +124,25 @@ class Run:
     ) -> Iterator[Done]:
         """What `work` makes of each batch of `stream`, in order; the batches are made and worked on side by side.
 
-        `work` is called in threads of their own, as many as there are cores. Errors as `stream`.
+        `work` is called in threads of their own, as many as there are cores, each with one thread of torch; so have
+        other threads that begin meanwhile. Errors as `stream`.
         """
         spans = _spans(number, seed, batch_size)
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         threads = torch.get_num_threads()
         # Each on a core of its own: threads of torch within these threads would be in each other's way.
-        with ThreadPoolExecutor(cores, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            try:
-                waiting: deque[Future[Done]] = deque()
-                for span in spans:
-                    waiting.append(pool.submit(lambda span: work(self._made(span, seed)), span))
-                    if len(waiting) > cores:  # no more than these in memory
-                        yield waiting.popleft().result()
-                while waiting:
+        pool = ThreadPoolExecutor(cores, initializer=torch.set_num_threads, initargs=(1,))
+        waiting: deque[Future[Done]] = deque()
+        try:
+            for span in spans:
+                waiting.append(pool.submit(lambda span: work(self._made(span, seed)), span))
+                if len(waiting) > cores:  # no more than these in memory
                     yield waiting.popleft().result()
-            finally:
-                for each in waiting:
-                    each.cancel()
-                torch.set_num_threads(threads)
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+            torch.set_num_threads(threads)
 
     def tensors(self, number: int, *, seed: int = 0, batch_size: int = 64) -> Iterator[np.ndarray]:
         """The same samples as the network gives them, (n, *encoder.shape); see `stream`."""

@@ -27,8 +27,9 @@ from ecgveil.rhythm import rhythm_statistics
 
 _WANDER_HZ = 0.6  # up to which a beat may lie on a slow wave of its own
 _SMOOTH = 0.05  # weight of a complex's second difference
-# Weight of its size: larger after T, so that in a steady rhythm P is the coming beat's, not the tail of the last one.
-_SMALL = 0.01 + 1 / (1 + np.exp(-(TIME_S - 0.5) / 0.015))
+# Weight of its size: larger after T, so that in a steady rhythm P is the coming beat's, not the tail of the last one;
+# and before P, so that what is constant is wander and the complex begins at 0.
+_SMALL = 0.01 + 3 / (1 + np.exp(-(TIME_S - 0.5) / 0.015)) + 2 / (1 + np.exp((TIME_S + 0.3) / 0.01))
 _ROUNDS = 2  # of moving R peaks to where the complex fits best
 _FARTHEST_S = 0.008  # that an R peak moves in a round
 _SECOND = np.diff(np.eye(LENGTH), 2, axis=0)  # second differences of a complex
@@ -100,7 +101,13 @@ def _one(signal: np.ndarray, fs: float, r: np.ndarray, mix: np.ndarray) -> tuple
     noise, bursts = _noise(rest + wander, signal.T, fs, quiet, mix)
     share = alone(rest, beats, usual)
     noise[:, (EDGES_HZ[:-1] >= _WANDER_HZ) & (EDGES_HZ[1:] < _WAVES_HZ)] *= share
-    return (calm.T, noise, *variation(calm, rest, beats, share * together(rest, quiet)), bursts), r
+    alike = np.corrcoef(rest[quiet].T) if rest.shape[1] > 1 else np.ones((1, 1))
+    return (
+        calm.T,
+        noise,
+        *variation(calm, rest, beats, share * together(rest, quiet), np.nan_to_num(alike)),
+        bursts,
+    ), r
 
 
 def _design(length: int, r: np.ndarray) -> list[Beat]:
@@ -232,7 +239,8 @@ def _burstiness(y: np.ndarray, kept: np.ndarray, width: int, freedom: float) -> 
     power = (y**2).sum(axis=1)
     n = len(power) // width
     inside = kept[: n * width].reshape(n, width)
-    means = (power[: n * width].reshape(n, width) * inside).sum(axis=1)[inside.mean(axis=1) > 0.5]
+    most = inside.mean(axis=1) > 0.5
+    means = (power[: n * width].reshape(n, width) * inside)[most].sum(axis=1) / inside[most].sum(axis=1)
     if len(means) < 8:
         return float("nan")
     covariance = y[kept].T @ y[kept]

@@ -156,6 +156,10 @@ class ComplexEncoder:
     def from_json(cls, data: dict[str, Any]) -> ComplexEncoder:
         try:
             own = data["complexes"]
-            return cls(**{**own, "leads": tuple(own["leads"])})
+            encoder = cls(**{**own, "leads": tuple(own["leads"])})
         except (KeyError, TypeError) as error:
             raise RunError(f"encoder.json is damaged ({error}); fit again") from error
+        numbers = electrodes(encoder.leads).shape[1] * bands_of(encoder.fs) + 4 * len(encoder.leads) + 5
+        if len(encoder.mean_) != numbers:
+            raise RunError(f"encoder.json has {len(encoder.mean_)} numbers, not {numbers}: an older one; fit again")
+        return encoder

@@ -21,7 +21,9 @@ from ecgveil.complexes.parts import (
     RATE_HZ,
     SHIFT,
     SIZES,
+    USUAL_RR_S,
     Parts,
+    bands_of,
     electrodes,
     places,
     waves,
@@ -79,9 +81,11 @@ def _heart(
     parts: Parts, i: int, fine: Tensor, r: np.ndarray, fs: float, n_samples: int, rng: np.random.Generator
 ) -> np.ndarray:
     """Complexes of record i at its R peaks, (n_samples, C)."""
-    coming = np.append(np.diff(r), np.median(np.diff(r)))
+    coming = np.append(np.diff(r), np.median(np.diff(r)) if len(r) > 1 else USUAL_RR_S)
     reach = (r > -_REACH_S) & (r < n_samples / fs + BEFORE_S)
     r, coming = r[reach], coming[reach]
+    if not len(r):
+        return np.zeros((n_samples, fine.shape[1]), np.float32)
     more = torch.from_numpy(_larger(parts, i, r, rng))
     first = np.ceil((r - BEFORE_S) * fs).astype(int)
     place = _places(first / fs - r, coming, fs)  # (beats, samples)
@@ -92,7 +96,7 @@ def _heart(
         near = slice(int(columns[0]), int(columns[-1]) + 1)
         much = wave[place[:, near].int()][:, :, None]  # (beats, samples, 1)
         if k == SIZES[0]:
-            drawn[:, near].addcmul_(_drawn(_slope(fine), place[:, near]) * much, more[:, None, SHIFT], value=_FINER)
+            drawn[:, near].addcmul_(_drawn(_slope(fine), place[:, near]) * much, more[:, None, SHIFT], value=-_FINER)
         drawn[:, near].addcmul_(drawn[:, near] * much, more[:, None, k])
     length = place.shape[1]
     y = np.zeros((n_samples + 2 * length, fine.shape[1]), np.float32)
@@ -129,7 +133,7 @@ def _slope(fine: Tensor) -> Tensor:
 
 def _fine(complexes: np.ndarray) -> Tensor:
     """Complexes (n, C, LENGTH) at a finer rate, fading at both ends, (n, _FINE, C)."""
-    return (torch.from_numpy(np.ascontiguousarray(complexes)) @ _profiles()[0]).transpose(1, 2).contiguous()
+    return (torch.from_numpy(np.ascontiguousarray(complexes, np.float32)) @ _profiles()[0]).transpose(1, 2).contiguous()
 
 
 @lru_cache
@@ -160,7 +164,7 @@ def _larger(parts: Parts, i: int, r: np.ndarray, rng: np.random.Generator) -> np
 
 def _noises(parts: Parts, mix: Tensor, fs: float, n_samples: int, rngs: list[np.random.Generator]) -> Tensor:
     """Noise of leads whose electrodes add to them by `mix`, (C, E): (n, C, n_samples)."""
-    known = int(np.isfinite(parts.noise).all(axis=(0, 1)).sum())
+    known = bands_of(fs)
     between, slow = _between_bands(known, fs, n_samples)
     # Power per Hz -> amplitude of a coefficient, whose real and imaginary parts are drawn.
     size = torch.from_numpy(0.5 * np.log(parts.noise[:, :, :known] + 1e-12)).float()
@@ -170,7 +174,8 @@ def _noises(parts: Parts, mix: Tensor, fs: float, n_samples: int, rngs: list[np.
     strength = _strength(parts.bursts, fs, n_samples, rngs)
     drawn = torch.from_numpy(np.stack([rng.standard_normal((sensors, slow, 2), dtype=np.float32) for rng in rngs]))
     made = torch.fft.irfft(_of_leads(drawn, gain[:, :, :slow], mix), n=n_samples).mul_(strength[:, :1])
-    # The fast ones evenly, from bytes: a sample in time adds up thousands of them, and is as good as Gaussian.
+    # The fast ones evenly, from bytes, which is quick: in time, where thousands add up, as good as Gaussian; the
+    # periodogram of a whole record without bursts is smoother than it would be.
     even = np.frombuffer(b"".join(rng.bytes(sensors * fast * 2) for rng in rngs), np.int8).astype(np.float32)
     drawn = torch.from_numpy(even).add_(0.5).mul_(1 / _BYTE_SD).view(len(rngs), sensors, fast, 2)
     spectrum = F.pad(_of_leads(drawn, gain[:, :, slow:], mix), (slow, 0))

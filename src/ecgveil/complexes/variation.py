@@ -31,7 +31,7 @@ class Beat(NamedTuple):
 
 
 def variation(
-    complex_: np.ndarray, rest: np.ndarray, beats: list[Beat], noise: np.ndarray
+    complex_: np.ndarray, rest: np.ndarray, beats: list[Beat], noise: np.ndarray, alike: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """How beats differ, as `Parts` has it, (4, C) and (3,): beyond noise of these autocovariances."""
     whole = [beat for beat in beats if beat.whole]
@@ -49,17 +49,18 @@ def variation(
         left = np.stack([_at(rest, beat, inside) for beat in whole])  # (beats, samples, C)
         forms, left = (each - each.mean(axis=1, keepdims=True) for each in (forms, left))
         left = (left - left.mean(axis=0)) * np.sqrt(len(whole) / (len(whole) - 1))
-        sizes, shared = _sizes(forms, left, noise[: inside.sum()])
+        sizes, shared = _sizes(forms, left, noise[: inside.sum()], alike)
         found.append(sizes)
         common.append(shared)
     shift = found[0][1]
     return np.stack([each[0] for each in found] + [shift]), np.array(common)
 
 
-def _sizes(forms: np.ndarray, left: np.ndarray, together: np.ndarray) -> tuple[np.ndarray, float]:
+def _sizes(forms: np.ndarray, left: np.ndarray, together: np.ndarray, alike: np.ndarray) -> tuple[np.ndarray, float]:
     """Standard deviations of how much of each form is in a beat, (k, C), and of what leads share of the first.
 
-    From forms (k, samples, C), what is left of beats (beats, samples, C), and the noise's autocovariances (samples, C).
+    From forms (k, samples, C), what is left of beats (beats, samples, C), the noise's autocovariances (samples, C) and
+    its correlations of leads (C, C).
     What no form accounts for and noise does not either is added to all forms alike.
     """
     k, samples, channels = forms.shape
@@ -73,17 +74,26 @@ def _sizes(forms: np.ndarray, left: np.ndarray, together: np.ndarray) -> tuple[n
         covariance = centre @ toeplitz(together[:, c]) @ centre
         noise[c] = np.einsum("ks,st,kt->k", take[c], covariance, take[c])
         power[c] = np.trace(covariance)
+    noise = np.maximum(noise, 0.0)  # covariances of few samples need not be possible ones
     much = np.einsum("cks,bsc->bkc", take, left)
     variance = np.maximum((much**2).mean(axis=0) - noise.T, 0.0)  # (k, C)
     told = (variance * (forms**2).sum(axis=1)).sum(axis=0)
     there = np.maximum((left**2).sum(axis=1).mean(axis=0) - power, 0.0)
     scale = np.clip(there / np.maximum(told, 1e-9), 1.0, _MOST_UNTOLD)
-    shared = (much[:, 0].mean(axis=1) ** 2).mean() - noise[:, 0].mean() / channels
+    if channels == 1:
+        return np.sqrt(variance * scale), 0.0
+    first = take[:, 0] / (np.linalg.norm(take[:, 0], axis=1, keepdims=True) + 1e-30)
+    by_noise = alike * (first @ first.T) * np.sqrt(np.outer(noise[:, 0], noise[:, 0]))
+    pairs = much[:, 0].T @ much[:, 0] / len(much) - by_noise
+    shared = pairs[~np.eye(channels, dtype=bool)].mean() * scale.mean()
     return np.sqrt(variance * scale), float(np.sqrt(max(shared, 0.0)))
 
 
 def alone(rest: np.ndarray, beats: list[Beat], rr: float) -> float:
-    """Which share of what complexes leave over between QRS is noise: as much as before P, where the heart is still."""
+    """Which share of what complexes leave over between QRS is noise: as much as before P, where the heart is still.
+
+    As 0.12 s tell it, thus above about 8 Hz: of slower noise it is an assumption.
+    """
     whole = [beat for beat in beats if beat.whole]
     if len(whole) < LEAST_BEATS or rr < _STILL_FROM_S:  # T lies where the heart would be still
         return 1.0

@@ -63,7 +63,7 @@ def count_clipped(signal: np.ndarray) -> np.ndarray:
 
 
 def write(ecgs: ECGSet, folder: str | Path, *, comments: Sequence[str] = (), unfinished: bool = False) -> list[Path]:
-    """Write each record as `<record_name>.dat` and `.hea`; a file is there whole or not at all.
+    """Write each record as `<record_name>.dat` and `.hea`; unless `unfinished`, a file is there whole or not at all.
 
     A record's labels, its age in whole years and its sex stand in its header, from where `read` takes them.
 
