@@ -16,14 +16,17 @@ from lightning_fabric import Fabric
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
+from ecgveil.complexes.parts import LENGTH, numbers_of
+from ecgveil.leads import LEADS_8
 from ecgveil.models.contract import Context
 from ecgveil.recipe import Recipe, load_recipe
-from ecgveil.rhythm import Rhythm
+from ecgveil.rhythm import STATISTICS, Rhythm
 from ecgveil.training.looks import Windows
 from ecgveil.training.loop import Players, _marginals, _step
 
 P2_EPOCHS, P2_ECGS, P2_CRITIC_STEPS = 3000, 7233, 5
-LEADS, LENGTH, NUMBERS = 8, 256, 150  # of 8 leads: 14 bands of 9 electrodes, 20 of variation, 4 of rhythm
+FS = 500.0
+SHAPE = (len(LEADS_8) * LENGTH + numbers_of(LEADS_8, FS) + len(STATISTICS),)
 
 
 class Counter(TorchDispatchMode):
@@ -62,7 +65,7 @@ def main() -> None:
 def context() -> Context:
     rng = np.random.default_rng(0)
     rhythm = Rhythm.fit([0.8 + 0.03 * rng.standard_normal(12) for _ in range(30)], 0)
-    return Context((LEADS * LENGTH + NUMBERS,), 500.0, rhythm)
+    return Context(SHAPE, FS, rhythm)
 
 
 def counted(recipe: Recipe, about: Context, steps: int) -> float:

@@ -17,10 +17,11 @@ from ecgveil.complexes.parts import (
     RATE_HZ,
     Parts,
     bands_of,
+    coming,
     electrodes,
     places,
 )
-from ecgveil.complexes.variation import LEAST_BEATS, QRS_S, TIME_S, Beat, alone, together, variation
+from ecgveil.complexes.variation import LEAST_BEATS, QRS_S, TIME_S, Beat, alone, inside, together, variation
 from ecgveil.ecg import ECGSet
 from ecgveil.measure.beats import r_peaks
 from ecgveil.rhythm import rhythm_statistics
@@ -112,9 +113,8 @@ def _one(signal: np.ndarray, fs: float, r: np.ndarray, mix: np.ndarray) -> tuple
 
 def _design(length: int, r: np.ndarray) -> list[Beat]:
     time = np.arange(length) / RATE_HZ
-    coming = np.append(np.diff(r), np.median(np.diff(r)))
     beats = []
-    for at, rr in zip(r, coming, strict=True):
+    for at, rr in zip(r, coming(r), strict=True):
         place = places(time - at, np.array(rr))
         covered = np.flatnonzero((place >= 0) & (place < LENGTH - 1))
         before = place[covered].astype(int)
@@ -168,7 +168,7 @@ def _outside_qrs(beats: list[Beat], length: int) -> np.ndarray:
     """Samples outside QRS complexes, (length,) bool; all of them where these leave too few."""
     quiet = np.ones(length, bool)
     for covered, before, _ in beats:
-        quiet[covered[(TIME_S[before] >= _LOUD_S[0]) & (TIME_S[before] < _LOUD_S[1])]] = False
+        quiet[covered[inside(*_LOUD_S)[before]]] = False
     return quiet if quiet.sum() > length / 5 else np.ones(length, bool)
 
 
@@ -183,7 +183,7 @@ def _shifts(complex_: np.ndarray, rest: np.ndarray, beats: list[Beat]) -> np.nda
     slope = np.gradient(complex_, 1 / RATE_HZ, axis=0)
     shifts = np.zeros(len(beats))
     for i, (covered, before, _) in enumerate(beats):
-        qrs = (TIME_S[before] >= QRS_S[0]) & (TIME_S[before] < QRS_S[1])
+        qrs = inside(*QRS_S)[before]
         if qrs.sum() > 0.5 * (QRS_S[1] - QRS_S[0]) * RATE_HZ:
             d = slope[before[qrs]]
             shifts[i] = -(rest[covered[qrs]] * d).sum() / ((d * d).sum() + 1e-9)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ecgveil.complexes.analysis import Progress, analyse, readable, silent
-from ecgveil.complexes.parts import BANDS, LENGTH, Parts, bands_of, electrodes
+from ecgveil.complexes.parts import BANDS, LENGTH, Parts, bands_of, electrodes, numbers_of
 from ecgveil.complexes.synthesis import synthesise
 from ecgveil.ecg import ECGSet
 from ecgveil.errors import ConfigError, RecordError, RunError
@@ -159,7 +159,7 @@ class ComplexEncoder:
             encoder = cls(**{**own, "leads": tuple(own["leads"])})
         except (KeyError, TypeError) as error:
             raise RunError(f"encoder.json is damaged ({error}); fit again") from error
-        numbers = electrodes(encoder.leads).shape[1] * bands_of(encoder.fs) + 4 * len(encoder.leads) + 5
+        numbers = numbers_of(encoder.leads, encoder.fs)
         if len(encoder.mean_) != numbers:
             raise RunError(f"encoder.json has {len(encoder.mean_)} numbers, not {numbers}: an older one; fit again")
         return encoder

@@ -55,6 +55,11 @@ def bands_of(fs: float) -> int:
     return int((EDGES_HZ[1:] <= fs / 2 + 0.2).sum())
 
 
+def numbers_of(leads: tuple[str, ...], fs: float) -> int:
+    """How many numbers beside complex and rhythm describe an ECG: noise, variation, what leads share of it, bursts."""
+    return electrodes(leads).shape[1] * bands_of(fs) + (len(SIZES) + 1) * len(leads) + len(SIZES) + 2
+
+
 def electrodes(leads: tuple[str, ...]) -> np.ndarray:
     """What each electrode adds to each lead, (C, E).
 
@@ -80,6 +85,12 @@ def waves(time: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     qrs = np.exp(-0.5 * ((time - _QRS_CENTRE_S) / _QRS_WIDTH_S) ** 2)
     p_wave = np.exp(-0.5 * ((time - _P_CENTRE_S) / _P_WIDTH_S) ** 2)
     return qrs, 1 / (1 + np.exp(-(time - _T_FROM_S) / _T_WITHIN_S)), p_wave
+
+
+def coming(r: np.ndarray) -> np.ndarray:
+    """After how long, s, the next beat comes after each of these R times; after the last as usual."""
+    rr = np.diff(r)
+    return np.append(rr, np.median(rr) if len(rr) else USUAL_RR_S)
 
 
 def places(time: np.ndarray, rr: np.ndarray) -> np.ndarray:

@@ -21,9 +21,9 @@ from ecgveil.complexes.parts import (
     RATE_HZ,
     SHIFT,
     SIZES,
-    USUAL_RR_S,
     Parts,
     bands_of,
+    coming,
     electrodes,
     places,
     waves,
@@ -81,14 +81,13 @@ def _heart(
     parts: Parts, i: int, fine: Tensor, r: np.ndarray, fs: float, n_samples: int, rng: np.random.Generator
 ) -> np.ndarray:
     """Complexes of record i at its R peaks, (n_samples, C)."""
-    coming = np.append(np.diff(r), np.median(np.diff(r)) if len(r) > 1 else USUAL_RR_S)
     reach = (r > -_REACH_S) & (r < n_samples / fs + BEFORE_S)
-    r, coming = r[reach], coming[reach]
+    rr, r = coming(r)[reach], r[reach]
     if not len(r):
         return np.zeros((n_samples, fine.shape[1]), np.float32)
     more = torch.from_numpy(_larger(parts, i, r, rng))
     first = np.ceil((r - BEFORE_S) * fs).astype(int)
-    place = _places(first / fs - r, coming, fs)  # (beats, samples)
+    place = _places(first / fs - r, rr, fs)  # (beats, samples)
     drawn = _drawn(fine, place)
     first_place, last_place = place.amin(dim=0), place.amax(dim=0)
     for k, (wave, (start, stop)) in enumerate(zip(_profiles()[1:], _WHERE, strict=True)):
@@ -106,10 +105,10 @@ def _heart(
     return y[length : length + n_samples]
 
 
-def _places(delay: np.ndarray, coming: np.ndarray, fs: float) -> Tensor:
+def _places(delay: np.ndarray, rr: np.ndarray, fs: float) -> Tensor:
     """Places in a fine complex of beats whose first sample comes `delay` s after R: (beats, samples)."""
     time = (delay[:, None] + np.arange(int(np.ceil((BEFORE_S + _REACH_S) * fs))) / fs).astype(np.float32)
-    place = torch.from_numpy(places(time, coming[:, None].astype(np.float32)) * np.float32(_FINER))
+    place = torch.from_numpy(places(time, rr[:, None].astype(np.float32)) * np.float32(_FINER))
     longest = int((place < _FINE).any(dim=0).sum())
     return place[:, :longest].clamp(0, _FINE - 1.001)  # at whose ends a complex is 0
 

@@ -43,13 +43,13 @@ def variation(
     found: list[np.ndarray] = []
     common = []
     for (start, stop), profile in zip((QRS_S, _T_S, _P_S), profiles, strict=True):
-        inside = _inside(start, stop)
+        stretch = inside(start, stop)
         shifts = [] if found else [slope]
-        forms = np.stack([each[inside] for each in (complex_ * profile[:, None], *shifts)])  # (k, samples, C)
-        left = np.stack([_at(rest, beat, inside) for beat in whole])  # (beats, samples, C)
+        forms = np.stack([each[stretch] for each in (complex_ * profile[:, None], *shifts)])  # (k, samples, C)
+        left = np.stack([_at(rest, beat, stretch) for beat in whole])  # (beats, samples, C)
         forms, left = (each - each.mean(axis=1, keepdims=True) for each in (forms, left))
         left = (left - left.mean(axis=0)) * np.sqrt(len(whole) / (len(whole) - 1))
-        sizes, shared = _sizes(forms, left, noise[: inside.sum()], alike)
+        sizes, shared = _sizes(forms, left, noise[: stretch.sum()], alike)
         found.append(sizes)
         common.append(shared)
     shift = found[0][1]
@@ -99,20 +99,20 @@ def alone(rest: np.ndarray, beats: list[Beat], rr: float) -> float:
         return 1.0
     power: list[float] = []
     for start, stop in (_STILL_S, *_BUSY_S):
-        left = np.stack([_at(rest, beat, _inside(start, stop)) for beat in whole])
+        left = np.stack([_at(rest, beat, inside(start, stop)) for beat in whole])
         left = left - left.mean(axis=1, keepdims=True)
         power.append(float(((left - left.mean(axis=0)) ** 2).mean()))
     return float(np.clip(power[0] / max(float(np.mean(power[1:])), 1e-12), *_ALONE))
 
 
-def _inside(start: float, stop: float) -> np.ndarray:
+def inside(start: float, stop: float) -> np.ndarray:
     """Samples of a complex from `start` to `stop`, s from R, (LENGTH,) bool."""
     return np.asarray((start <= TIME_S) & (stop > TIME_S))
 
 
-def _at(rest: np.ndarray, beat: Beat, inside: np.ndarray) -> np.ndarray:
-    """What is left over at the places `inside` of a whole beat, (places, C)."""
-    at = np.interp(np.flatnonzero(inside), beat.before + beat.behind, beat.covered)
+def _at(rest: np.ndarray, beat: Beat, stretch: np.ndarray) -> np.ndarray:
+    """What is left over at the places `stretch` of a whole beat, (places, C)."""
+    at = np.interp(np.flatnonzero(stretch), beat.before + beat.behind, beat.covered)
     low = np.minimum(at.astype(int), len(rest) - 2)
     part = (at - low)[:, None]
     return rest[low] * (1 - part) + rest[low + 1] * part
