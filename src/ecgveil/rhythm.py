@@ -36,17 +36,28 @@ def rhythm_statistics(rr: np.ndarray) -> np.ndarray | None:
     rr = rr[(rr > _RR_RANGE_S[0]) & (rr < _RR_RANGE_S[1])]
     if rr.size < 3:
         return None
-    premature = rr < _PREMATURE * np.median(rr)
+    premature = premature_intervals(rr)
     # A premature beat and the pause after it are described by their share, not by the variability.
-    regular = rr[~premature & ~np.roll(premature, 1)]
-    if regular.size < 3 or premature.mean() > 0.3:  # irregular throughout (atrial fibrillation): nothing to set apart
-        regular, premature = rr, np.zeros_like(premature)
+    regular = rr[_regular(premature)]
     rmssd = np.sqrt(np.mean(np.diff(regular) ** 2))
     width = min(5, regular.size)
     slow = np.convolve(regular, np.ones(width) / width, "valid").std()
     return np.array(
         [np.log(regular.mean()), np.log(rmssd + _FLOOR_S), np.log(slow + _FLOOR_S), premature.mean()], dtype=float
     )
+
+
+def premature_intervals(rr: np.ndarray) -> np.ndarray:
+    """Which RR intervals, (k,), end in a premature beat, (k,) bool; none where all is irregular."""
+    premature = np.asarray(rr < _PREMATURE * np.median(rr))
+    if _regular(premature).sum() < 3 or premature.mean() > 0.3:  # as in atrial fibrillation: nothing to set apart
+        return np.zeros_like(premature)
+    return premature
+
+
+def _regular(premature: np.ndarray) -> np.ndarray:
+    """Intervals that neither end in a premature beat nor are the pause after it."""
+    return ~premature & ~np.roll(premature, 1)
 
 
 def standard_statistics(statistics: np.ndarray) -> np.ndarray:

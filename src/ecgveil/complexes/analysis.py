@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from fractions import Fraction
+from typing import NamedTuple
 
 import numpy as np
 from scipy.optimize import nnls
 from scipy.signal import resample_poly
 
+from ecgveil.complexes.odd import Oddities, odd_beats, odd_stretches, taken
 from ecgveil.complexes.parts import (
     BANDS,
     BURSTS_HZ,
@@ -58,7 +60,22 @@ def readable(ecgs: ECGSet) -> tuple[np.ndarray, list[np.ndarray]]:
     return np.array(rows, int), [times[row] for row in rows]
 
 
-def analyse(ecgs: ECGSet, times: list[np.ndarray], progress: Progress = silent) -> tuple[Parts, list[np.ndarray]]:
+class Taken(NamedTuple):
+    """What was found in ECGs.
+
+    Parameters
+    ----------
+    parts : of the ECGs
+    times : their R times, s, where the complex fits best, each with one beat more at either end
+    odd : of each its odd beats, which are in no part
+    """
+
+    parts: Parts
+    times: list[np.ndarray]
+    odd: list[Oddities]
+
+
+def analyse(ecgs: ECGSet, times: list[np.ndarray], progress: Progress = silent) -> Taken:
     """Take ECGs apart.
 
     Parameters
@@ -66,49 +83,48 @@ def analyse(ecgs: ECGSet, times: list[np.ndarray], progress: Progress = silent) 
     ecgs : at any rate; what lies above 125 Hz is noise, and of low rates complexes are smooth
     times : R times of each in s, as `readable` gives them; of one ECG at least
     progress : called with (done, total)
-
-    Returns
-    -------
-    parts : of the ECGs
-    times : their R times, s, where the complex fits best, each with one beat more at either end
     """
     mix = electrodes(ecgs.leads)
-    found, refined = [], []
+    found, refined, odd = [], [], []
     for row, r in enumerate(times):
-        one, better = _one(ecgs.signal[row].astype(float), ecgs.fs, r, mix)
+        one, better, oddities = _one(ecgs.signal[row].astype(float), ecgs.fs, r, mix)
         found.append(one)
         refined.append(better)
+        odd.append(oddities)
         progress(row + 1, len(times))
     columns = [np.array(each, np.float32) for each in zip(*found, strict=True)]
-    return Parts(*columns), refined
+    return Taken(Parts(*columns), refined, odd)
 
 
-def _one(signal: np.ndarray, fs: float, r: np.ndarray, mix: np.ndarray) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
-    """The parts of one ECG, (C, T), and its refined R times."""
+def _one(
+    signal: np.ndarray, fs: float, r: np.ndarray, mix: np.ndarray
+) -> tuple[tuple[np.ndarray, ...], np.ndarray, Oddities]:
+    """The parts of one ECG, (C, T), its refined R times and its odd beats."""
     ratio = Fraction(RATE_HZ / fs).limit_denominator(1000)
     usual = float(np.median(np.diff(r)))
     r = np.concatenate([[r[0] - usual], r, [r[-1] + usual]])  # a beat may reach in from either side
     found = r
     slow = resample_poly(signal, ratio.numerator, ratio.denominator, axis=1, padtype="line").T  # (T', C), at RATE_HZ
+    odd = np.zeros(len(r), bool)
     for _ in range(_ROUNDS):
-        complex_, wander, rest, beats = _fitted(slow, r)
-        r = r + _shifts(complex_, rest, beats)
+        complex_, wander, rest, beats = _fitted(slow, r, odd)
+        odd = odd_beats(complex_, rest, beats)
+        r = r + np.where(odd, 0.0, _shifts(complex_, rest, beats))
     if rhythm_statistics(np.diff(r[1:-1])) is None:
         r = found
-    complex_, wander, rest, beats = _fitted(slow, r)
-    quiet = _outside_qrs(beats, len(rest))
-    calm = _calmed(complex_, rest, min(fs, RATE_HZ), beats, quiet)
+    complex_, wander, rest, beats = _fitted(slow, r, odd)
+    even = ~odd_stretches(odd, beats, len(rest))
+    alike_beats = [beat for beat, strange in zip(beats, odd, strict=True) if not strange]
+    quiet = _outside_qrs(beats, even)
+    calm = _calmed(complex_, rest, min(fs, RATE_HZ), alike_beats, quiet)
+    oddities = taken(odd, r, calm, rest, beats)
     rest = rest + _drawn(complex_ - calm, beats, len(rest))
-    noise, bursts = _noise(rest + wander, signal.T, fs, quiet, mix)
-    share = alone(rest, beats, usual)
+    noise, bursts = _noise(rest + wander, signal.T, fs, even, quiet, mix)
+    share = alone(rest, alike_beats, usual)
     noise[:, (EDGES_HZ[:-1] >= _WANDER_HZ) & (EDGES_HZ[1:] < _WAVES_HZ)] *= share
     alike = np.corrcoef(rest[quiet].T) if rest.shape[1] > 1 else np.ones((1, 1))
-    return (
-        calm.T,
-        noise,
-        *variation(calm, rest, beats, share * together(rest, quiet), np.nan_to_num(alike)),
-        bursts,
-    ), r
+    vary = variation(calm, rest, alike_beats, share * together(rest, quiet), np.nan_to_num(alike))
+    return (calm.T, noise, *vary, bursts), r, oddities
 
 
 def _design(length: int, r: np.ndarray) -> list[Beat]:
@@ -122,8 +138,10 @@ def _design(length: int, r: np.ndarray) -> list[Beat]:
     return beats
 
 
-def _fitted(signal: np.ndarray, r: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[Beat]]:
-    """Complex (LENGTH, C), wander and rest (T, C) by least squares, and the beats."""
+def _fitted(
+    signal: np.ndarray, r: np.ndarray, odd: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[Beat]]:
+    """Complex (LENGTH, C), wander and rest (T, C) by least squares where no beat is odd, and the beats."""
     length = len(signal)
     beats = _design(length, r)
     cosines = 1 + round(2 * _WANDER_HZ * length / RATE_HZ)
@@ -132,10 +150,11 @@ def _fitted(signal: np.ndarray, r: np.ndarray) -> tuple[np.ndarray, np.ndarray, 
         design[covered, before] += 1 - behind
         design[covered, before + 1] += behind
     design[:, LENGTH:] = np.cos(np.pi * np.arange(cosines) * (np.arange(length)[:, None] + 0.5) / length)
-    normal = design.T @ design
+    known = ~odd_stretches(odd, beats, length)
+    normal = design[known].T @ design[known]
     normal[:LENGTH, :LENGTH] += _SMOOTH * _SECOND.T @ _SECOND + np.diag(_SMALL)
     normal[LENGTH:, LENGTH:] += 1e-6 * np.eye(cosines)
-    solved = np.linalg.solve(normal, design.T @ signal)
+    solved = np.linalg.solve(normal, design[known].T @ signal[known])
     return solved[:LENGTH], design[:, LENGTH:] @ solved[LENGTH:], signal - design @ solved, beats
 
 
@@ -164,12 +183,12 @@ def _drawn(complex_: np.ndarray, beats: list[Beat], length: int) -> np.ndarray:
     return y
 
 
-def _outside_qrs(beats: list[Beat], length: int) -> np.ndarray:
-    """Samples outside QRS complexes, (length,) bool; all of them where these leave too few."""
-    quiet = np.ones(length, bool)
+def _outside_qrs(beats: list[Beat], even: np.ndarray) -> np.ndarray:
+    """Of the `even` samples, (T,) bool, those outside QRS complexes; all of them where these leave too few."""
+    quiet = even.copy()
     for covered, before, _ in beats:
         quiet[covered[inside(*_LOUD_S)[before]]] = False
-    return quiet if quiet.sum() > length / 5 else np.ones(length, bool)
+    return quiet if quiet.sum() > len(quiet) / 5 else even
 
 
 def _bridged(rest: np.ndarray, quiet: np.ndarray) -> np.ndarray:
@@ -191,15 +210,15 @@ def _shifts(complex_: np.ndarray, rest: np.ndarray, beats: list[Beat]) -> np.nda
 
 
 def _noise(
-    rest: np.ndarray, signal: np.ndarray, fs: float, quiet: np.ndarray, mix: np.ndarray
+    rest: np.ndarray, signal: np.ndarray, fs: float, even: np.ndarray, quiet: np.ndarray, mix: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Power of each electrode in each band, (E, BANDS), and the burstiness below and above `BURSTS_HZ`, (2,).
 
-    From what complexes leave over, (T', C) at RATE_HZ; above what that rate holds from the signal itself, (T, C) at fs,
-    between QRS complexes, where nothing of a heart is so fast.
+    From what complexes leave over, (T', C) at RATE_HZ, where no beat is odd; above what that rate holds from the signal
+    itself, (T, C) at fs, between QRS complexes, where nothing of a heart is so fast.
     """
     at = np.minimum((np.arange(len(signal)) / fs * RATE_HZ).astype(int), len(rest) - 1)
-    whole = _spectrum(rest), RATE_HZ, np.ones(len(rest), bool)
+    whole = _spectrum(_bridged(rest, even)), RATE_HZ, even
     between = _spectrum(_bridged(rest, quiet)), RATE_HZ, quiet
     fastest = (_spectrum(_bridged(signal, quiet[at])), fs, quiet[at]) if fs > RATE_HZ else between
     upper = np.triu_indices(len(mix))

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from ecgveil.complexes.analysis import Progress, analyse, readable, silent
+from ecgveil.complexes.analysis import Progress, Taken, analyse, readable, silent
+from ecgveil.complexes.odd import Odd
 from ecgveil.complexes.parts import BANDS, LENGTH, Parts, bands_of, electrodes, numbers_of
 from ecgveil.complexes.synthesis import synthesise
 from ecgveil.ecg import ECGSet
@@ -31,6 +32,7 @@ class ComplexEncoder:
     leads, fs, n_samples : of the ECGs
     scale_ : usual standard deviation of each lead, (C,)
     mean_, sd_ : of the numbers but the rhythm's statistics, (m - 4,)
+    odd_ : beats that are not like the others of their record
     """
 
     leads: tuple[str, ...]
@@ -39,9 +41,8 @@ class ComplexEncoder:
     scale_: list[float]
     mean_: list[float]
     sd_: list[float]
-    _last: tuple[ECGSet, tuple[Parts, list[np.ndarray]]] | None = field(
-        default=None, init=False, repr=False, compare=False
-    )
+    odd_: Odd = field(default_factory=Odd)
+    _last: tuple[ECGSet, Taken] | None = field(default=None, init=False, repr=False, compare=False)
 
     @classmethod
     def fit(cls, train: ECGSet, progress: Progress = silent) -> ComplexEncoder:
@@ -55,15 +56,16 @@ class ComplexEncoder:
         spread = np.log(np.maximum(train.signal.std(axis=2), 1e-6))
         scale = np.exp(spread.mean(axis=0))  # of all records, so that it is nobody's own
         encoder = cls(train.leads, train.fs, train.n_samples, scale.tolist(), [], [])
-        parts, _ = encoder._parts(train, progress)
-        numbers = encoder._numbers(parts)
+        found = encoder._taken(train, progress)
+        numbers = encoder._numbers(found.parts)
         sd = numbers.std(axis=0)
         encoder.mean_, encoder.sd_ = numbers.mean(axis=0).tolist(), np.where(sd > _CONSTANT, sd, 1.0).tolist()
+        encoder.odd_ = Odd.fit(found.odd)
         return encoder
 
     def beats(self, ecgs: ECGSet) -> list[np.ndarray]:
         """R times of each ECG, s, where its complex fits best; errors as `encode`."""
-        return [r[1:-1] for r in self._parts(ecgs)[1]]
+        return [r[1:-1] for r in self._taken(ecgs).times]
 
     @staticmethod
     def readable(ecgs: ECGSet) -> np.ndarray:
@@ -76,10 +78,10 @@ class ComplexEncoder:
 
     def prepare(self, ecgs: ECGSet, progress: Progress) -> None:
         """Take apart what `encode` is to be asked for next, and tell how far that is."""
-        self._parts(ecgs, progress)
+        self._taken(ecgs, progress)
 
-    def _parts(self, ecgs: ECGSet, progress: Progress = silent) -> tuple[Parts, list[np.ndarray]]:
-        """Parts in usual spreads, and R times; those of the last ECGs are kept, as they are asked for twice."""
+    def _taken(self, ecgs: ECGSet, progress: Progress = silent) -> Taken:
+        """ECGs in usual spreads, taken apart; those of the last ECGs are kept, as they are asked for twice."""
         if self._last is None or self._last[0] is not ecgs:
             rows, times = readable(ecgs)
             if len(rows) < len(ecgs):
@@ -113,7 +115,7 @@ class ComplexEncoder:
                 f"the encoder takes {self.n_samples} samples of {', '.join(self.leads)} at {self.fs:g} Hz, "
                 f"not {ecgs.n_samples} of {', '.join(ecgs.leads)} at {ecgs.fs:g} Hz"
             )
-        parts, times = self._parts(ecgs)
+        parts, times, _ = self._taken(ecgs)
         numbers = (self._numbers(parts) - self.mean_) / self.sd_
         rhythm = standard_statistics(np.array([rhythm_statistics(np.diff(r[1:-1])) for r in times]))
         complexes = np.clip(parts.complexes, -_FARTHEST, _FARTHEST).reshape(len(times), -1)
@@ -145,18 +147,18 @@ class ComplexEncoder:
         statistics = plain_statistics(tensor[:, -end:].astype(float))
         seconds = self.n_samples / self.fs
         times = [beat_times(rng, each, seconds) for rng, each in zip(rngs, statistics, strict=True)]
-        made = synthesise(parts, times, self.leads, self.fs, self.n_samples, rngs)
+        made = synthesise(parts, times, self.leads, self.fs, self.n_samples, rngs, self.odd_)
         return made * np.array(self.scale_, np.float32)[:, None]
 
     def to_json(self) -> dict[str, Any]:
         own = {each.name: getattr(self, each.name) for each in fields(self) if each.init}
-        return {"complexes": own | {"leads": list(self.leads)}}
+        return {"complexes": own | {"leads": list(self.leads), "odd_": self.odd_.to_json()}}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> ComplexEncoder:
         try:
             own = data["complexes"]
-            encoder = cls(**{**own, "leads": tuple(own["leads"])})
+            encoder = cls(**{**own, "leads": tuple(own["leads"]), "odd_": Odd.from_json(own["odd_"])})
         except (KeyError, TypeError) as error:
             raise RunError(f"encoder.json is damaged ({error}); fit again") from error
         numbers = numbers_of(encoder.leads, encoder.fs)

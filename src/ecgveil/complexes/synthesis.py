@@ -13,6 +13,7 @@ from scipy import fft
 from torch import Tensor
 from torch.nn import functional as F
 
+from ecgveil.complexes.odd import Odd
 from ecgveil.complexes.parts import (
     BEFORE_S,
     BURSTS_HZ,
@@ -31,6 +32,7 @@ from ecgveil.complexes.parts import (
 
 _REACH_S = 0.9  # after R, of the longest beat
 _ROWS = 8  # records at a time: what is at work stays near the processor
+_HEAVY = 8.0  # degrees of freedom of Student's t, by which beats vary
 _BREATH_S = (2.5, 6.0)
 _MOST = 0.5  # share by which a beat may be larger or smaller
 _MOST_SHIFT = 2.0  # samples at RATE_HZ
@@ -51,6 +53,7 @@ def synthesise(
     fs: float,
     n_samples: int,
     rngs: list[np.random.Generator],
+    odd: Odd | None = None,
 ) -> np.ndarray:
     """Put ECGs together: (n, C, n_samples) float32.
 
@@ -60,6 +63,7 @@ def synthesise(
     times : R times of each, s, from before the record to after its end
     leads, fs, n_samples : of the ECGs
     rngs : of each, for its beats and its noise
+    odd : odd beats of the population; None for none
     """
     mix = torch.from_numpy(electrodes(leads).astype(np.float32))
     made = np.empty((len(times), len(leads), n_samples), np.float32)
@@ -70,7 +74,9 @@ def synthesise(
         spare = [np.random.default_rng(0) for _ in range(_ROWS - len(mine))]
         some = parts.take(rows)
         fine = _fine(some.complexes)
-        hearts = [_heart(some, i, fine[i], times[start + i], fs, n_samples, rng) for i, rng in enumerate(mine)]
+        hearts = [
+            _heart(some, i, fine[i], times[start + i], fs, n_samples, rng, odd or Odd()) for i, rng in enumerate(mine)
+        ]
         noises = _noises(some, mix, fs, n_samples, mine + spare).numpy()
         for heart, noise, out in zip(hearts, noises, made[start:], strict=False):
             np.add(heart.T, noise, out=out)
@@ -78,9 +84,10 @@ def synthesise(
 
 
 def _heart(
-    parts: Parts, i: int, fine: Tensor, r: np.ndarray, fs: float, n_samples: int, rng: np.random.Generator
+    parts: Parts, i: int, fine: Tensor, r: np.ndarray, fs: float, n_samples: int, rng: np.random.Generator, odd: Odd
 ) -> np.ndarray:
     """Complexes of record i at its R peaks, (n_samples, C)."""
+    strange = odd.draw(r, parts.complexes[i], rng)
     reach = (r > -_REACH_S) & (r < n_samples / fs + BEFORE_S)
     rr, r = coming(r)[reach], r[reach]
     if not len(r):
@@ -97,6 +104,10 @@ def _heart(
         if k == SIZES[0]:
             drawn[:, near].addcmul_(_drawn(_slope(fine), place[:, near]) * much, more[:, None, SHIFT], value=-_FINER)
         drawn[:, near].addcmul_(drawn[:, near] * much, more[:, None, k])
+    numbers = np.flatnonzero(reach).tolist()
+    for number in strange.keys() & set(numbers):
+        k = numbers.index(number)
+        drawn[k] += _drawn(_fine(strange[number][None])[0], place[k : k + 1])[0]
     length = place.shape[1]
     y = np.zeros((n_samples + 2 * length, fine.shape[1]), np.float32)
     for beat, start in zip(drawn.numpy(), first.tolist(), strict=True):
@@ -152,6 +163,7 @@ def _larger(parts: Parts, i: int, r: np.ndarray, rng: np.random.Generator) -> np
     breath = np.sin(2 * np.pi * (r / rng.uniform(*_BREATH_S) + rng.random())) * np.sqrt(2)
     together = (breath[:, None] + rng.standard_normal((len(r), len(SIZES)))) / np.sqrt(2)
     drawn = rng.standard_normal((len(r), *parts.variation.shape[1:]), dtype=np.float32)
+    drawn *= np.sqrt(_HEAVY / rng.chisquare(_HEAVY, (len(r), 1, 1))).astype(np.float32)  # some beats differ in all
     common, own = parts.common[i], parts.variation[i].copy()
     own[list(SIZES)] = np.sqrt(np.maximum(own[list(SIZES)] ** 2 - common[:, None] ** 2, 0))
     drawn *= own

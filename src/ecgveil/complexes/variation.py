@@ -12,6 +12,7 @@ from ecgveil.complexes.parts import BEFORE_S, LENGTH, RATE_HZ, waves
 LEAST_BEATS = 4
 TIME_S = np.arange(LENGTH) / RATE_HZ - BEFORE_S
 QRS_S, _T_S, _P_S = (-0.06, 0.08), (0.12, 0.50), (-0.22, -0.08)  # where beats are compared
+_MEDIAN_SQUARE = 0.455  # of a standard normal number
 _MOST_UNTOLD = 4.0  # times the variance that forms account for
 _STILL_S, _BUSY_S = (-0.35, -0.23), ((0.14, 0.26), (0.26, 0.38), (0.38, 0.50))  # before P; ST and T
 _STILL_FROM_S, _ALONE = 0.65, (0.3, 1.2)  # RR; shares that are believed
@@ -46,7 +47,7 @@ def variation(
         stretch = inside(start, stop)
         shifts = [] if found else [slope]
         forms = np.stack([each[stretch] for each in (complex_ * profile[:, None], *shifts)])  # (k, samples, C)
-        left = np.stack([_at(rest, beat, stretch) for beat in whole])  # (beats, samples, C)
+        left = np.stack([at_places(rest, beat, stretch) for beat in whole])  # (beats, samples, C)
         forms, left = (each - each.mean(axis=1, keepdims=True) for each in (forms, left))
         left = (left - left.mean(axis=0)) * np.sqrt(len(whole) / (len(whole) - 1))
         sizes, shared = _sizes(forms, left, noise[: stretch.sum()], alike)
@@ -76,9 +77,9 @@ def _sizes(forms: np.ndarray, left: np.ndarray, together: np.ndarray, alike: np.
         power[c] = np.trace(covariance)
     noise = np.maximum(noise, 0.0)  # covariances of few samples need not be possible ones
     much = np.einsum("cks,bsc->bkc", take, left)
-    variance = np.maximum((much**2).mean(axis=0) - noise.T, 0.0)  # (k, C)
+    variance = np.maximum(_typical(much) - noise.T, 0.0)  # (k, C)
     told = (variance * (forms**2).sum(axis=1)).sum(axis=0)
-    there = np.maximum((left**2).sum(axis=1).mean(axis=0) - power, 0.0)
+    there = np.maximum(np.median((left**2).sum(axis=1), axis=0) - power, 0.0)
     scale = np.clip(there / np.maximum(told, 1e-9), 1.0, _MOST_UNTOLD)
     if channels == 1:
         return np.sqrt(variance * scale), 0.0
@@ -87,6 +88,11 @@ def _sizes(forms: np.ndarray, left: np.ndarray, together: np.ndarray, alike: np.
     pairs = much[:, 0].T @ much[:, 0] / len(much) - by_noise
     shared = pairs[~np.eye(channels, dtype=bool)].mean() * scale.mean()
     return np.sqrt(variance * scale), float(np.sqrt(max(shared, 0.0)))
+
+
+def _typical(x: np.ndarray) -> np.ndarray:
+    """Variances over the first axis, by medians: of most beats, whatever a few of them do."""
+    return np.median(x**2, axis=0) / _MEDIAN_SQUARE
 
 
 def alone(rest: np.ndarray, beats: list[Beat], rr: float) -> float:
@@ -99,9 +105,9 @@ def alone(rest: np.ndarray, beats: list[Beat], rr: float) -> float:
         return 1.0
     power: list[float] = []
     for start, stop in (_STILL_S, *_BUSY_S):
-        left = np.stack([_at(rest, beat, inside(start, stop)) for beat in whole])
+        left = np.stack([at_places(rest, beat, inside(start, stop)) for beat in whole])
         left = left - left.mean(axis=1, keepdims=True)
-        power.append(float(((left - left.mean(axis=0)) ** 2).mean()))
+        power.append(float(np.median(((left - left.mean(axis=0)) ** 2).mean(axis=(1, 2)))))
     return float(np.clip(power[0] / max(float(np.mean(power[1:])), 1e-12), *_ALONE))
 
 
@@ -110,7 +116,7 @@ def inside(start: float, stop: float) -> np.ndarray:
     return np.asarray((start <= TIME_S) & (stop > TIME_S))
 
 
-def _at(rest: np.ndarray, beat: Beat, stretch: np.ndarray) -> np.ndarray:
+def at_places(rest: np.ndarray, beat: Beat, stretch: np.ndarray) -> np.ndarray:
     """What is left over at the places `stretch` of a whole beat, (places, C)."""
     at = np.interp(np.flatnonzero(stretch), beat.before + beat.behind, beat.covered)
     low = np.minimum(at.astype(int), len(rest) - 2)

@@ -50,14 +50,23 @@ def simple_features(complexes: Tensor) -> Tensor:
     taper[-_TAPER:] = taper[:_TAPER].flip(0)
     centred = complexes - complexes.mean(dim=2, keepdim=True)
     power = torch.log(torch.fft.rfft(centred * taper).abs().square() @ bands + 1e-4)
-    levels = complexes.sort(dim=2).values[:, :, list(_LEVELS)]
-    slopes = torch.log(complexes.diff(dim=2).abs().sort(dim=2).values[:, :, list(_SLOPES)] + 1e-3)
+    levels = _sorted_at(complexes, _LEVELS)
+    slopes = torch.log(_sorted_at(complexes.diff(dim=2).abs(), _SLOPES) + 1e-3)
     size = centred.norm(dim=2, keepdim=True) + 0.05
     unit = centred / size
     above = np.triu_indices(complexes.shape[1], 1)
     correlation = (unit @ unit.transpose(1, 2))[:, *above]
     of_leads = torch.cat([power, levels, slopes, torch.log(size)], dim=2)
     return torch.cat([of_leads.flatten(1), correlation], dim=1)
+
+
+def _sorted_at(x: Tensor, places: tuple[int, ...]) -> Tensor:
+    """What stands at `places` of x, (B, C, T), sorted along time, (B, C, len(places))."""
+    if x.device.type == "cpu":  # where NumPy sorts several times as fast
+        order = torch.from_numpy(np.argsort(x.detach().numpy(), axis=2)[:, :, list(places)])
+    else:
+        order = x.detach().argsort(dim=2)[:, :, list(places)]
+    return x.gather(2, order)
 
 
 def spread(features: Tensor) -> Tensor:

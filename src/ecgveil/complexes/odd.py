@@ -1,0 +1,195 @@
+"""Beats that are not like the others of their record: ventricular ones, and those that an artefact lies on.
+
+They belong to no complex: what a record's other beats are is found without them. How a population's odd beats differ
+from their record's usual one is summed up by a mean form and a few principal ones, of those that come early and of all
+others. What is drawn for a record is drawn from that, and nobody's own odd beat.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy.ndimage import gaussian_filter1d
+
+from ecgveil.complexes.parts import LENGTH, RATE_HZ
+from ecgveil.complexes.variation import LEAST_BEATS, TIME_S, Beat, at_places, inside
+from ecgveil.rhythm import premature_intervals
+
+_COMPARED_S = (-0.1, 0.1)
+_TIMES, _SHARE = 3.0, 0.25  # what an odd beat leaves over, as a multiple of the usual, and of the complex
+_MOST = 1 / 3  # of beats that can be odd: else it is no rule that they break
+_REACH_S = (-0.25, 0.6)
+_OF_ONE = 3  # odd beats of a record that count
+_RECORDS_A_FORM, _FORMS = 12, 6
+_SMOOTH_S = 0.006
+_FADE_S = 0.04
+_PERCENTILES = (5, 25, 50, 70, 85)  # beyond lie electrodes that fell off
+_LEAST_IN_QRS = 0.4  # of its root mean square
+
+
+class Oddities(NamedTuple):
+    """Of one record.
+
+    Parameters
+    ----------
+    odd, early : of each beat whether it is odd, and whether it comes early, (beats,) bool, beats at the ends left out
+    forms : what the whole odd ones have beyond the record's complex, over the size of that, (k, C, LENGTH)
+    of_early : of each of these whether it comes early, (k,) bool
+    """
+
+    odd: np.ndarray
+    early: np.ndarray
+    forms: np.ndarray
+    of_early: np.ndarray
+
+
+def odd_beats(complex_: np.ndarray, rest: np.ndarray, beats: list[Beat]) -> np.ndarray:
+    """Which beats leave far more over around QRS than the others, (beats,) bool.
+
+    From the complex (LENGTH, C) and what is left over (T, C).
+    """
+    compared = inside(*_COMPARED_S)
+    much = np.full(len(beats), np.nan)
+    for i, (covered, before, _) in enumerate(beats):
+        at = covered[compared[before]]
+        if len(at) > compared.sum() / 2:
+            much[i] = _rms(rest[at])
+    if np.isfinite(much).sum() < LEAST_BEATS:
+        return np.zeros(len(beats), bool)
+    odd = (much > _TIMES * np.nanmedian(much)) & (much > _SHARE * _rms(complex_[compared]))
+    return odd if odd.sum() <= _MOST * len(odd) else np.zeros(len(beats), bool)
+
+
+def odd_stretches(odd: np.ndarray, beats: list[Beat], length: int) -> np.ndarray:
+    """Samples that odd beats lie on, (length,) bool."""
+    there = np.zeros(length, bool)
+    for beat, strange in zip(beats, odd, strict=True):
+        if strange:
+            there[beat.covered[inside(*_REACH_S)[beat.before]]] = True
+    return there
+
+
+def taken(odd: np.ndarray, r: np.ndarray, complex_: np.ndarray, rest: np.ndarray, beats: list[Beat]) -> Oddities:
+    """The odd beats of a record, of its R times and what complexes leave over (T, C)."""
+    early = _early(r)
+    whole = [i for i in np.flatnonzero(odd) if beats[i].whole]
+    size = _rms(complex_[inside(*_COMPARED_S)]) + 1e-9
+    forms = [at_places(rest, beats[i], np.ones(LENGTH, bool)).T / size for i in whole]
+    shape = (len(whole), complex_.shape[1], LENGTH)
+    return Oddities(odd[1:-1], early[1:-1], np.array(forms, np.float32).reshape(shape), early[whole])
+
+
+@dataclass
+class OddForms:
+    """How odd beats of one kind differ from the usual ones.
+
+    Parameters
+    ----------
+    records : share of records that have any (of early ones: of records that have early beats)
+    beats : in these, share of beats (of early ones: of early beats)
+    log_sizes : logarithm of how large they are in QRS, over the record's complex there, at `_PERCENTILES`
+    mean : (C, LENGTH) of unit root mean square
+    axes : (k, C, LENGTH), each as large as its standard deviation
+    """
+
+    records: float
+    beats: float
+    log_sizes: list[float]
+    mean: np.ndarray
+    axes: np.ndarray
+
+    @classmethod
+    def fit(cls, found: list[Oddities], early: bool) -> OddForms | None:
+        """Of a population; None where too few records have odd beats of the kind."""
+        asked = [each for each in found if not early or each.early.any()]
+        shares = np.array([each.odd[each.early == early].mean() for each in asked if (each.early == early).any()])
+        some = [each.forms[each.of_early == early][:_OF_ONE] for each in found]
+        some = [each for each in some if len(each)]
+        k = min(_FORMS, len(some) // _RECORDS_A_FORM)
+        if not k:
+            return None
+        forms = gaussian_filter1d(np.concatenate(some), _SMOOTH_S * RATE_HZ, axis=2) * _fade()
+        sizes = [_rms(form[:, inside(*_COMPARED_S)].T) for form in forms]
+        forms = forms / np.sqrt((forms**2).mean(axis=(1, 2), keepdims=True))
+        mean = forms.mean(axis=0)
+        flat = (forms - mean).reshape(len(forms), -1)
+        _, much, axes = np.linalg.svd(flat, full_matrices=False)
+        axes = (much[:k, None] * axes[:k] / np.sqrt(len(forms))).reshape(k, *mean.shape)
+        often = float((shares > 0).mean()), float(shares[shares > 0].mean())
+        return cls(*often, np.percentile(np.log(sizes), _PERCENTILES).tolist(), mean, axes)
+
+    def draw(self, rng: np.random.Generator) -> np.ndarray:
+        """One form, (C, LENGTH), in sizes of a record's complex."""
+        form = self.mean + np.tensordot(rng.standard_normal(len(self.axes)), self.axes, 1)
+        size = max(_rms(form[:, inside(*_COMPARED_S)].T), _LEAST_IN_QRS * np.sqrt((form**2).mean()), 1e-6)
+        share = rng.uniform(_PERCENTILES[0], _PERCENTILES[-1])
+        return form * (np.exp(np.interp(share, _PERCENTILES, self.log_sizes)) / size)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "records": self.records,
+            "beats": self.beats,
+            "log_sizes": self.log_sizes,
+            "mean": np.round(self.mean, 4).tolist(),
+            "axes": np.round(self.axes, 4).tolist(),
+        }
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> OddForms:
+        return cls(data["records"], data["beats"], data["log_sizes"], np.array(data["mean"]), np.array(data["axes"]))
+
+
+@dataclass
+class Odd:
+    """Odd beats of a population: of those that come early, and of all others; None where there are too few."""
+
+    early: OddForms | None = None
+    other: OddForms | None = None
+
+    @classmethod
+    def fit(cls, found: list[Oddities]) -> Odd:
+        return cls(OddForms.fit(found, True), OddForms.fit(found, False))
+
+    def draw(self, r: np.ndarray, complex_: np.ndarray, rng: np.random.Generator) -> dict[int, np.ndarray]:
+        """Which beats of a record are odd, by number, and what they have beyond its complex (C, LENGTH).
+
+        Early ones are alike, as if from one place; what an artefact does is another thing each time.
+        """
+        early = _early(r)
+        size = np.sqrt((complex_[:, inside(*_COMPARED_S)] ** 2).mean())
+        found: dict[int, np.ndarray] = {}
+        for kind, mine in ((self.early, early), (self.other, ~early)):
+            if kind is None or not mine.any() or rng.random() >= kind.records:
+                continue
+            odd = np.flatnonzero(mine & (rng.random(len(r)) < kind.beats))
+            form = kind.draw(rng)
+            for i in odd[: int(_MOST * len(r))]:
+                found[int(i)] = form * size
+                if kind is self.other:
+                    form = kind.draw(rng)
+        return found
+
+    def to_json(self) -> dict[str, Any]:
+        return {name: kind and kind.to_json() for name, kind in (("early", self.early), ("other", self.other))}
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Odd:
+        return cls(*(data[name] and OddForms.from_json(data[name]) for name in ("early", "other")))
+
+
+def _early(r: np.ndarray) -> np.ndarray:
+    """Which beats at these R times come early, (beats,) bool."""
+    return np.append(False, premature_intervals(np.diff(r))) if len(r) > 1 else np.zeros(len(r), bool)
+
+
+def _fade() -> np.ndarray:
+    """From 0 at both ends of an odd stretch to 1 within it, (LENGTH,)."""
+    near = np.minimum(TIME_S - _REACH_S[0], _REACH_S[1] - TIME_S)
+    return np.clip(near / _FADE_S, 0, 1)
+
+
+def _rms(x: np.ndarray) -> float:
+    """Of (samples, C), the mean over time taken off."""
+    return float(np.sqrt(((x - x.mean(axis=0)) ** 2).mean()))
