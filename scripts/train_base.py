@@ -2,34 +2,56 @@
 
     pip install -c constraints.txt -e .
     python scripts/train_base.py train --out RUN [--data FOLDER ...] [--seed 0]
+    python scripts/train_base.py judge RUN --out EVIDENCE [--unseen FOLDER] [--number 500]
     python scripts/train_base.py ship RUN
 
 Trained on PhysioNet/CinC Challenge 2011 (acceptable) and the Challenge 2021 samples; LUDB is kept out, so that a
-database it never saw can judge it. 15 % of the patients are held out besides. Interrupted, the same command goes on.
+database it never saw can judge it. 15 % of the patients are held out besides. Interrupted, `train` goes on. `judge`
+writes the whole evidence twice, against the patients held out and against the database never seen; it draws real ECGs.
+`ship` copies the run, but for its optimizers, to where the package looks for it.
 """
 
 import argparse
+import json
+import os
+import shutil
 from pathlib import Path
 
+from ecgveil.base import FOLDER
 from ecgveil.ecg import ECGSet, concat
+from ecgveil.evaluation import evaluate
+from ecgveil.files import write_atomic
 from ecgveil.intake import take_in
 from ecgveil.recipe import load_recipe
+from ecgveil.sampling import load
 from ecgveil.split import split
 from ecgveil.training.fit import fit
+from ecgveil.training.tensors import load_tensors, save_tensors
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 SOURCES = [DATA / "cinc2011", DATA / "challenge2021"]
+SHIPPED = ("recipe.toml", "encoder.json", "population.json", "provenance.json", "metrics.jsonl", "weights.safetensors")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     todo = parser.add_subparsers(dest="todo", required=True)
-    training = todo.add_parser("train")
-    training.add_argument("--out", type=Path, required=True)
-    training.add_argument("--data", type=Path, nargs="+", default=SOURCES)
-    training.add_argument("--seed", type=int, default=0)
+    training, judging, shipping = (todo.add_parser(name) for name in ("train", "judge", "ship"))
+    for each in (training, judging):
+        each.add_argument("--out", type=Path, required=True)
+        each.add_argument("--data", type=Path, nargs="+", default=SOURCES)
+        each.add_argument("--seed", type=int, default=0)
+    for each in (judging, shipping):
+        each.add_argument("run", type=Path)
+    judging.add_argument("--unseen", type=Path, default=DATA / "ludb")
+    judging.add_argument("--number", type=int, default=500)
     told = parser.parse_args()
-    train(told.out, told.data, told.seed)
+    if told.todo == "train":
+        train(told.out, told.data, told.seed)
+    elif told.todo == "judge":
+        judge(told)
+    else:
+        ship(told.run)
 
 
 def train(out: Path, data: list[Path], seed: int) -> None:
@@ -40,8 +62,36 @@ def train(out: Path, data: list[Path], seed: int) -> None:
 
 def parts(data: list[Path], seed: int) -> tuple[ECGSet, ECGSet]:
     """ECGs to train on, and those held out."""
-    found = split(take_in(data, load_recipe("veil"), resample=True).ecgs, seed=seed)
+    found = split(taken(data), seed=seed)
     return concat([found.train, found.validation]), found.holdout
+
+
+def taken(data: list[Path]) -> ECGSet:
+    return take_in(data, load_recipe("veil"), resample=True).ecgs
+
+
+def judge(told: argparse.Namespace) -> None:
+    """The whole evidence, with all that `veil` learned from as training part."""
+    synthetic = load(told.run).sample(told.number, seed=told.seed)
+    learned, held = (each.pick(synthetic.leads) for each in parts(told.data, told.seed))
+    for name, real in (("held-out", held), ("unseen", taken([told.unseen]).pick(synthetic.leads))):
+        evidence = evaluate(learned, real, synthetic, seed=told.seed)
+        rows = [
+            {key: getattr(each, key) for key in ("name", "value", "ci_low", "ci_high", "floor", "n", "verdict")}
+            for each in evidence.metrics
+        ]
+        write_atomic(told.out / f"{name}.json", json.dumps(rows, indent=1))
+
+
+def ship(run: Path) -> None:
+    FOLDER.mkdir(exist_ok=True)
+    for name in SHIPPED:
+        shutil.copyfile(run / name, FOLDER / name)
+    state, facts = load_tensors(run / "state.safetensors")
+    players = {name: tensor for name, tensor in state.items() if not name.startswith("adam-")}
+    save_tensors(FOLDER / "state.safetensors", players, **facts)
+    size = sum(path.stat().st_size for path in FOLDER.iterdir())
+    print(f"{size / 1e6:.1f} MB in {os.path.relpath(FOLDER)}")
 
 
 if __name__ == "__main__":

@@ -124,7 +124,12 @@ def fit(
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out.")] = False,
     resample: Resample = False,
     base: Annotated[
-        Path | None, typer.Option("--from", help="Run folder to go on from, of the same recipe.", show_default=False)
+        Path | None,
+        typer.Option(
+            "--from",
+            help="Run folder to go on from, of the recipe; base: the model that ships.",
+            show_default=False,
+        ),
     ] = None,
 ) -> None:
     """Train a generator on the training part of the records."""
@@ -190,7 +195,7 @@ def fit(
 
 @app.command()
 def sample(
-    run: Annotated[Path, typer.Argument(help="Run folder, the --out of a fit.", show_default=False)],
+    run: Annotated[Path, typer.Argument(help="The --out of a fit; base: the model that ships.", show_default=False)],
     out: Annotated[Path, typer.Option(help="Folder to make.", show_default=False)],
     number: Annotated[int, typer.Option(min=1, max=1_000_000, help="ECGs to draw.")] = 100,
     labels: Annotated[

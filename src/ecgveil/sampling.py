@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from ecgveil.base import find_run
 from ecgveil.ecg import ECGSet
 from ecgveil.errors import ConfigError, RunError
 from ecgveil.formats.wfdb_write import UNITS_PER_MV, quantise
@@ -213,7 +214,7 @@ def load(run: str | Path, *, snapshot: int | None = None) -> Run:
 
     Parameters
     ----------
-    run : folder
+    run : folder, or 'base' for the model that ships
     snapshot : step along training whose generator is wanted, one of `RunFolder.snapshots`; default: the one to sample
 
     Raises
@@ -221,4 +222,4 @@ def load(run: str | Path, *, snapshot: int | None = None) -> Run:
     RunError
         No such folder, no run, or a damaged one.
     """
-    return Run(RunFolder(run), snapshot)
+    return Run(RunFolder(find_run(run)), snapshot)

@@ -163,12 +163,12 @@ class Odd:
         for kind, mine in ((self.early, early), (self.other, ~early)):
             if kind is None or not mine.any() or rng.random() >= kind.records:
                 continue
-            odd = np.flatnonzero(mine & (rng.random(len(r)) < kind.beats))
-            form = kind.draw(rng)
-            for i in odd[: int(_MOST * len(r))]:
-                found[int(i)] = form * size
-                if kind is self.other:
-                    form = kind.draw(rng)
+            odd = np.flatnonzero(mine & (rng.random(len(r)) < kind.beats))[: int(_MOST * len(r))]
+            form = None
+            for i in odd:
+                if form is None or kind is self.other:
+                    form = kind.draw(rng) * size
+                found[int(i)] = form
         return found
 
     def to_json(self) -> dict[str, Any]:

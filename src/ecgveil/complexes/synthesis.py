@@ -6,6 +6,7 @@ What is drawn for a record comes from its own stream; how many are made at a tim
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -39,10 +40,6 @@ _MOST_SHIFT = 2.0  # samples at RATE_HZ
 _KNOT_S = 0.2  # of the noise's bursts
 _FINER = 2  # samples of the fine complex for one: between them a straight line is good enough
 _FINE = LENGTH * _FINER
-# Where QRS, T and P vary, in samples of a fine complex.
-_WHERE = [
-    [round((BEFORE_S + each) * RATE_HZ) * _FINER for each in span] for span in ((-0.13, 0.15), (0.02, 1), (-1, 0))
-]
 _BYTE_SD = float(np.sqrt((2**16 - 1) / 12))  # of whole numbers from -128 to 127
 
 
@@ -73,89 +70,114 @@ def synthesise(
         mine = rngs[start : start + _ROWS]
         spare = [np.random.default_rng(0) for _ in range(_ROWS - len(mine))]
         some = parts.take(rows)
-        fine = _fine(some.complexes)
-        hearts = [
-            _heart(some, i, fine[i], times[start + i], fs, n_samples, rng, odd or Odd()) for i, rng in enumerate(mine)
-        ]
+        hearts = _hearts(some, times[start : start + _ROWS], fs, n_samples, mine, odd or Odd())
         noises = _noises(some, mix, fs, n_samples, mine + spare).numpy()
         for heart, noise, out in zip(hearts, noises, made[start:], strict=False):
             np.add(heart.T, noise, out=out)
     return made
 
 
-def _heart(
-    parts: Parts, i: int, fine: Tensor, r: np.ndarray, fs: float, n_samples: int, rng: np.random.Generator, odd: Odd
+def _hearts(
+    parts: Parts, times: list[np.ndarray], fs: float, n_samples: int, rngs: list[np.random.Generator], odd: Odd
 ) -> np.ndarray:
-    """Complexes of record i at its R peaks, (n_samples, C)."""
-    strange = odd.draw(r, parts.complexes[i], rng)
+    """Complexes of records at their R peaks, (n, n_samples, C): all beats of all records at once.
+
+    In sums and products of NumPy alone, whose last bits do not depend on what is computed beside them.
+    """
+    channels = parts.complexes.shape[1]
+    beats = [_beats(parts, i, r, fs, n_samples, rng, odd) for i, (r, rng) in enumerate(zip(times, rngs, strict=True))]
+    of = np.repeat(np.arange(len(beats)), [len(each.first) for each in beats])
+    first, delay, rr, more = (np.concatenate(each) for each in list(zip(*beats, strict=True))[:4])
+    strange = np.concatenate([each.strange for each in beats])
+    place, length = _places(delay, rr, fs)  # (beats, samples)
+    before = place.astype(np.int32)
+    rows = before + (of * (_FINE + 1))[:, None]
+
+    def wide(each: np.ndarray) -> np.ndarray:
+        """(beats, C) -> (beats, samples, C), whole: NumPy is slow where it has to spread a short row itself."""
+        return np.tile(each, (1, length)).reshape(len(each), length, channels)
+
+    value, slope = (np.take(table, rows, axis=0) for table in _tables(parts.complexes))  # (beats, samples, C)
+    much = [np.take(_profile(k, channels), before, axis=0) for k in SIZES]
+    ahead = np.repeat(place - before, channels, axis=1).reshape(value.shape)
+    ahead -= much[SIZES[0]] * wide(_FINER * more[:, SHIFT])
+    value += np.multiply(slope, ahead, out=slope)
+    larger = np.ones_like(value)
+    for k in SIZES:
+        larger += np.multiply(much[k], wide(more[:, k]), out=much[k])
+    value *= larger
+    for beat in np.flatnonzero([each is not None for each in strange]):
+        beyond, steps = (np.take(table, before[beat], axis=0) for table in _tables(strange[beat][None]))
+        value[beat] += beyond + steps * (place[beat] - before[beat])[:, None]
+    y = np.zeros((len(beats), n_samples + 2 * length, channels), np.float32)
+    for i, begin, drawn in zip(of.tolist(), first.tolist(), value, strict=True):
+        if -length < begin < n_samples:
+            y[i, length + begin : 2 * length + begin] += drawn
+    return y[:, length : length + n_samples]
+
+
+class _Beats(NamedTuple):
+    """Of one record's beats: number of the first sample, how long after R that is, s, the RR that follows, s, how they
+    differ (beats, 4, C), and what odd ones have beyond (C, LENGTH), None for others."""
+
+    first: np.ndarray
+    delay: np.ndarray
+    rr: np.ndarray
+    more: np.ndarray
+    strange: np.ndarray
+
+
+def _beats(
+    parts: Parts, i: int, r: np.ndarray, fs: float, n_samples: int, rng: np.random.Generator, odd: Odd
+) -> _Beats:
+    """Those of record i that reach into it."""
+    strange = np.full(len(r), None, object)
+    for number, form in odd.draw(r, parts.complexes[i], rng).items():
+        strange[number] = form
     reach = (r > -_REACH_S) & (r < n_samples / fs + BEFORE_S)
     rr, r = coming(r)[reach], r[reach]
-    if not len(r):
-        return np.zeros((n_samples, fine.shape[1]), np.float32)
-    more = torch.from_numpy(_larger(parts, i, r, rng))
     first = np.ceil((r - BEFORE_S) * fs).astype(int)
-    place = _places(first / fs - r, rr, fs)  # (beats, samples)
-    drawn = _drawn(fine, place)
-    first_place, last_place = place.amin(dim=0), place.amax(dim=0)
-    for k, (wave, (start, stop)) in enumerate(zip(_profiles()[1:], _WHERE, strict=True)):
-        columns = ((last_place >= start) & (first_place < stop)).nonzero()  # samples that follow each other
-        near = slice(int(columns[0]), int(columns[-1]) + 1)
-        much = wave[place[:, near].int()][:, :, None]  # (beats, samples, 1)
-        if k == SIZES[0]:
-            drawn[:, near].addcmul_(_drawn(_slope(fine), place[:, near]) * much, more[:, None, SHIFT], value=-_FINER)
-        drawn[:, near].addcmul_(drawn[:, near] * much, more[:, None, k])
-    numbers = np.flatnonzero(reach).tolist()
-    for number in strange.keys() & set(numbers):
-        k = numbers.index(number)
-        drawn[k] += _drawn(_fine(strange[number][None])[0], place[k : k + 1])[0]
-    length = place.shape[1]
-    y = np.zeros((n_samples + 2 * length, fine.shape[1]), np.float32)
-    for beat, start in zip(drawn.numpy(), first.tolist(), strict=True):
-        if -length < start < n_samples:
-            y[length + start : 2 * length + start] += beat
-    return y[length : length + n_samples]
+    return _Beats(first, first / fs - r, rr, _larger(parts, i, r, rng), strange[reach])
 
 
-def _places(delay: np.ndarray, rr: np.ndarray, fs: float) -> Tensor:
-    """Places in a fine complex of beats whose first sample comes `delay` s after R: (beats, samples)."""
+def _places(delay: np.ndarray, rr: np.ndarray, fs: float) -> tuple[np.ndarray, int]:
+    """Places in a fine complex of beats whose first sample comes `delay` s after R: (beats, samples), and how many
+    samples these are; places beyond its end are at its end."""
     time = (delay[:, None] + np.arange(int(np.ceil((BEFORE_S + _REACH_S) * fs))) / fs).astype(np.float32)
-    place = torch.from_numpy(places(time, rr[:, None].astype(np.float32)) * np.float32(_FINER))
-    longest = int((place < _FINE).any(dim=0).sum())
-    return place[:, :longest].clamp(0, _FINE - 1.001)  # at whose ends a complex is 0
+    place = places(time, rr[:, None].astype(np.float32)) * np.float32(_FINER)
+    longest = int((place < _FINE).any(axis=0).sum())
+    return np.clip(place[:, :longest], 0, np.float32(_FINE)), longest
 
 
-def _drawn(fine: Tensor, place: Tensor) -> Tensor:
-    """Of a fine complex (_FINE, C) what is at places (beats, samples) between its samples: (beats, samples, C)."""
-    row = torch.empty(*place.shape, 2, dtype=torch.int32)
-    row[..., 0] = place
-    torch.add(row[..., 0], 1, out=row[..., 1])
-    share = torch.empty(*place.shape, 2)
-    torch.frac(place, out=share[..., 1])
-    torch.sub(1, share[..., 1], out=share[..., 0])
-    bags = F.embedding_bag(row.view(-1, 2), fine, mode="sum", per_sample_weights=share.view(-1, 2))
-    return bags.view(*place.shape, -1)
-
-
-def _slope(fine: Tensor) -> Tensor:
-    """From each sample of a fine complex to the next, (_FINE, C)."""
-    return fine.diff(dim=0, append=fine[-1:])
-
-
-def _fine(complexes: np.ndarray) -> Tensor:
-    """Complexes (n, C, LENGTH) at a finer rate, fading at both ends, (n, _FINE, C)."""
-    return (torch.from_numpy(np.ascontiguousarray(complexes, np.float32)) @ _profiles()[0]).transpose(1, 2).contiguous()
+def _tables(complexes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Complexes (n, C, LENGTH) -> at a finer rate, fading to 0 at both ends, what they are, and how much the next
+    sample adds, both (n (_FINE + 1), C)."""
+    n, channels, _ = complexes.shape
+    fine = (torch.from_numpy(np.ascontiguousarray(complexes, np.float32)) @ _profiles()[0]).numpy()
+    values, slopes = np.zeros((2, n, _FINE + 1, channels), np.float32)
+    values[:, :_FINE] = fine.transpose(0, 2, 1)
+    np.subtract(values[:, 1:], values[:, :-1], out=slopes[:, :-1])
+    return values.reshape(-1, channels), slopes.reshape(-1, channels)
 
 
 @lru_cache
-def _profiles() -> tuple[Tensor, ...]:
-    """A complex to a fine one that fades at both ends, (LENGTH, _FINE); how much of QRS, T and P is where, (_FINE,)."""
+def _profile(k: int, channels: int) -> np.ndarray:
+    """How much of wave k is where in a fine complex, the same for each channel, (_FINE + 1, C)."""
+    return np.repeat(_profiles()[1][k][:, None], channels, axis=1)
+
+
+@lru_cache
+def _profiles() -> tuple[Tensor, np.ndarray]:
+    """A complex to a fine one that fades at both ends, (LENGTH, _FINE); how much of QRS, T and P is where,
+    (3, _FINE + 1)."""
     mirrored = np.concatenate([np.eye(LENGTH), np.eye(LENGTH)[:, ::-1]], axis=1)  # no jump at the end
     finer = fft.irfft(fft.rfft(mirrored, axis=1), n=2 * _FINE, axis=1)[:, :_FINE] * _FINER
     time = np.arange(_FINE) / (RATE_HZ * _FINER) - BEFORE_S
     end = LENGTH / RATE_HZ - BEFORE_S
     fade = 1 / ((1 + np.exp(-(time + BEFORE_S - 0.03) / 0.01)) * (1 + np.exp(-(end - 0.04 - time) / 0.012)))
     fade[[0, -1]] = 0
-    return tuple(torch.from_numpy(each.astype(np.float32)) for each in (finer * fade, *waves(time)))
+    much = np.array(waves(np.arange(_FINE + 1) / (RATE_HZ * _FINER) - BEFORE_S), np.float32)
+    return torch.from_numpy((finer * fade).astype(np.float32)), much
 
 
 def _larger(parts: Parts, i: int, r: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -168,7 +190,7 @@ def _larger(parts: Parts, i: int, r: np.ndarray, rng: np.random.Generator) -> np
     own[list(SIZES)] = np.sqrt(np.maximum(own[list(SIZES)] ** 2 - common[:, None] ** 2, 0))
     drawn *= own
     drawn[:, SIZES] += (together * common)[:, :, None]
-    limit = np.full((len(drawn[0]), 1), _MOST, np.float32)
+    limit = np.full((drawn.shape[1], 1), _MOST, np.float32)
     limit[SHIFT] = _MOST_SHIFT
     return np.clip(drawn, -limit, limit, out=drawn)
 

@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from ecgveil import paper
+from ecgveil.base import find_run
 from ecgveil.classes import count_classes, in_classes, undersample
 from ecgveil.ecg import ECGSet, concat
 from ecgveil.errors import ConfigError, RunError
@@ -77,8 +78,8 @@ def fit(
     judge : of (validation ECGs, synthetic ECGs), returns a dict with 'score', the lower the better, and its parts; what
         chooses between the recipe's `training.candidates`, such as `ecgveil.evaluation.choice.judge`; not asked where
         `training.choose_by` is 'class-accuracy'
-    base : a run to go on from, of the same model and form: its encoder and its weights are where training begins;
-        rhythm and conditions are fitted anew
+    base : a run to go on from, of the same model and form, or 'base' for the model that ships: its encoder and its
+        weights are where training begins; rhythm and conditions are fitted anew
     on_prepare : called with (done, all) ECGs, where an encoder takes its time over them
     on_start : called once with (first step, all steps)
     on_log : called with each row of metrics; what the monitors found is in its 'warning'
@@ -115,7 +116,7 @@ def fit(
     train_part, unread = kind.learnable(train_part, recipe)
     fingerprint = _fingerprint(train_part, recipe.data.classes, recipe.data.conditions)
     choosing = _choosing(parts, recipe, judge)
-    start = None if base is None else RunFolder(base)
+    start = None if base is None else RunFolder(find_run(base))
     known = {"data_sha256": fingerprint, **choosing, **balance, **unread, **_origin(start)}
     if exists:
         folder = _resumed(out, recipe, seed, known)

@@ -1,0 +1,33 @@
+"""The base model that ships: a run folder whose optimizers are left out, named `base` wherever a run is asked for.
+
+CARD.md beside this file says what it learned from, under which licences, and what the evidence is;
+`scripts/train_base.py` makes it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ecgveil.errors import RunError
+
+NAME = "base"
+CARD = Path(__file__).parent / "CARD.md"
+FOLDER = Path(__file__).parent / "run"
+
+
+def find_run(run: str | Path) -> Path:
+    """The folder of a run: what was given, or for `base` the one that ships.
+
+    Raises
+    ------
+    RunError
+        `base` could be a folder here as well.
+    """
+    if Path(run) != Path(NAME):
+        return Path(run)
+    if (Path(run) / "recipe.toml").exists():
+        raise RunError(
+            f"{NAME} is the model that ships, and a run folder here has that name too; give the latter's whole path, "
+            f"{Path(run).absolute()}, or rename it"
+        )
+    return FOLDER
