@@ -7,7 +7,7 @@ demo: demo/release/report.html
 	@echo "report: $(CURDIR)/demo/release/report.html"
 
 demo/release/report.html: demo/clinic/RECORDS
-	$(BIN)/ecgveil release demo/clinic --out demo/release --number 200 --seed 1
+	$(BIN)/ecgveil release demo/clinic --out demo/release --recipe quick --number 200 --seed 1
 
 demo/clinic/RECORDS: | .venv/installed
 	$(BIN)/ecgveil simulate --out demo/clinic --patients 200 --seed 1

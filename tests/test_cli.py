@@ -19,6 +19,8 @@ from ecgveil.leads import LEADS_12
 from ecgveil.simulate import simulate, write_clinic
 
 TINY = [
+    "--recipe",
+    "quick",
     "--set",
     "training.steps=3",
     "--set",

@@ -118,7 +118,7 @@ def recipes(name: Annotated[str | None, typer.Argument(help="One recipe to show 
 def fit(
     data: AnyData,
     out: Annotated[Path, typer.Option(help="Run folder to make.", show_default=False)],
-    recipe: Annotated[str, typer.Option(help="Recipe: a name, or the path of a .toml file.")] = "quick",
+    recipe: Annotated[str, typer.Option(help="Recipe: a name, or the path of a .toml file.")] = "veil",
     assignments: Assignments = None,
     seed: Seed = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out.")] = False,
@@ -248,7 +248,7 @@ def sample(
 def release(
     data: Data,
     out: Annotated[Path, typer.Option(help="Release folder to make.", show_default=False)],
-    recipe: Annotated[str, typer.Option(help="Recipe: a name, or the path of a .toml file.")] = "quick",
+    recipe: Annotated[str, typer.Option(help="Recipe: a name, or the path of a .toml file.")] = "veil",
     number: Annotated[
         int | None, typer.Option(min=1, max=1_000_000, help="ECGs to draw; default: as many as real ones.")
     ] = None,

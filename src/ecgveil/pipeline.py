@@ -50,7 +50,7 @@ def release(
     data: str | Path | Sequence[str | Path],
     out: str | Path,
     *,
-    recipe: str | Path | Recipe = "quick",
+    recipe: str | Path | Recipe = "veil",
     number: int | None = None,
     seed: int = 0,
     run: str | Path | None = None,
