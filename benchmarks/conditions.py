@@ -5,8 +5,8 @@
 
 Trains `veil-conditional` on labelled recordings in mV (LUDB and the Challenge 2021 samples), whose labels are brought
 to one name each; draws `--number` ECGs of each label and says in which share `measure` finds it, beside the share of
-the recordings that bear it. Then asks for heart rates from 45 to 140 bpm and says how far from them the measured ones are.
-Interrupted, the same command goes on.
+the recordings that bear it. Then asks for heart rates from 45 to 140 bpm and says how far from them the measured ones
+are. Interrupted, the same command goes on.
 """
 
 import argparse
