@@ -20,7 +20,7 @@ from pathlib import Path
 from ecgveil.base import FOLDER
 from ecgveil.ecg import ECGSet, concat
 from ecgveil.evaluation import evaluate
-from ecgveil.files import write_atomic
+from ecgveil.files import make_folder, write_atomic
 from ecgveil.intake import take_in
 from ecgveil.recipe import load_recipe
 from ecgveil.sampling import load
@@ -72,6 +72,7 @@ def taken(data: list[Path]) -> ECGSet:
 
 def judge(told: argparse.Namespace) -> None:
     """The whole evidence, with all that `veil` learned from as training part."""
+    make_folder(told.out)
     synthetic = load(told.run).sample(told.number, seed=told.seed)
     learned, held = (each.pick(synthetic.leads) for each in parts(told.data, told.seed))
     for name, real in (("held-out", held), ("unseen", taken([told.unseen]).pick(synthetic.leads))):

@@ -1,0 +1,68 @@
+"""Random recordings and random synthetic ECGs on ECG paper, side by side, for eyes.
+
+    pip install -c constraints.txt -e .
+    python benchmarks/side_by_side.py RUN --out DIR [--data FOLDER ...] [--number 20] [--seed 0]
+
+Nothing is chosen: rows are drawn by the seed, synthetic ones are the first of their seed. Pages of four pairs, the
+recording on the left. They draw real ECGs, and belong to whoever keeps these.
+"""
+
+import argparse
+import io
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from ecgveil.ecg import ECGSet
+from ecgveil.files import make_folder, write_atomic
+from ecgveil.intake import take_in
+from ecgveil.paper import draw_12lead, to_png
+from ecgveil.sampling import load
+
+DATA = Path(__file__).parents[2] / "shared" / "data"
+PAIRS, DPI = 4, 75
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--data", type=Path, nargs="+", default=[DATA / "ludb"])
+    parser.add_argument("--number", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=0)
+    told = parser.parse_args()
+    make_folder(told.out)
+    run = load(told.run)
+    synthetic = run.sample(told.number, seed=told.seed)
+    real = take_in(told.data, run.recipe, resample=True).ecgs.pick(synthetic.leads)
+    real = real.take(np.sort(np.random.default_rng(told.seed).permutation(len(real))[: told.number]))
+    for first in range(0, told.number, PAIRS):
+        rows = range(first, min(first + PAIRS, told.number))
+        page = [[sheet(real, row, f"recording {row}", False), sheet(synthetic, row, f"{row}", True)] for row in rows]
+        path = told.out / f"page-{first // PAIRS}.png"
+        write_atomic(path, tiled(page))
+        print(path)
+
+
+def sheet(ecgs: ECGSet, row: int, title: str, synthetic: bool) -> Image.Image:
+    return Image.open(io.BytesIO(to_png(draw_12lead(ecgs, row, title=title, synthetic=synthetic), dpi=DPI)))
+
+
+def tiled(page: list[list[Image.Image]]) -> bytes:
+    """Rows of pictures as one PNG."""
+    heights = [max(each.height for each in line) for line in page]
+    width = max(each.width for line in page for each in line)
+    whole = Image.new("RGB", (width * len(page[0]), sum(heights)), "white")
+    top = 0
+    for line, height in zip(page, heights, strict=True):
+        for column, each in enumerate(line):
+            whole.paste(each, (column * width, top))
+        top += height
+    buffer = io.BytesIO()
+    whole.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+if __name__ == "__main__":
+    main()
