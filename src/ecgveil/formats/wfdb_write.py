@@ -59,7 +59,7 @@ def quantise(signal: np.ndarray) -> np.ndarray:
 
 def count_clipped(signal: np.ndarray) -> np.ndarray:
     """How many values lie beyond the +-32.767 mV that format 16 holds: (..., n_samples) in mV -> int (...)."""
-    return np.count_nonzero(np.rint(np.abs(signal) * UNITS_PER_MV) > LIMIT, axis=-1)
+    return np.count_nonzero(np.abs(signal) * UNITS_PER_MV >= LIMIT + 0.5, axis=-1)
 
 
 def write(ecgs: ECGSet, folder: str | Path, *, comments: Sequence[str] = (), unfinished: bool = False) -> list[Path]:
