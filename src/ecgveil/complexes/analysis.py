@@ -123,7 +123,9 @@ def _one(
     share = alone(rest, alike_beats, usual)
     noise[:, (EDGES_HZ[:-1] >= _WANDER_HZ) & (EDGES_HZ[1:] < _WAVES_HZ)] *= share
     alike = np.corrcoef(rest[quiet].T) if rest.shape[1] > 1 else np.ones((1, 1))
-    vary = variation(calm, rest, alike_beats, share * together(rest, quiet), np.nan_to_num(alike))
+    apart = [beat for beat in alike_beats if even[beat.covered].all()]  # no odd one lies on their P or T
+    varying = apart if sum(beat.whole for beat in apart) >= LEAST_BEATS else alike_beats
+    vary = variation(calm, rest, varying, share * together(rest, quiet), np.nan_to_num(alike))
     return (calm.T, noise, *vary, bursts), r, oddities
 
 

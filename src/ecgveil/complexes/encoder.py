@@ -60,7 +60,7 @@ class ComplexEncoder:
         numbers = encoder._numbers(found.parts)
         sd = numbers.std(axis=0)
         encoder.mean_, encoder.sd_ = numbers.mean(axis=0).tolist(), np.where(sd > _CONSTANT, sd, 1.0).tolist()
-        encoder.odd_ = Odd.fit(found.odd)
+        encoder.odd_ = Odd.fit(found.odd, train.patient_id)
         return encoder
 
     def beats(self, ecgs: ECGSet) -> list[np.ndarray]:
@@ -158,10 +158,17 @@ class ComplexEncoder:
     def from_json(cls, data: dict[str, Any]) -> ComplexEncoder:
         try:
             own = data["complexes"]
-            encoder = cls(**{**own, "leads": tuple(own["leads"]), "odd_": Odd.from_json(own["odd_"])})
-        except (KeyError, TypeError) as error:
+            if "odd_" not in own:
+                raise RunError("encoder.json knows no odd beats: an older one; fit again")
+            leads = tuple(own["leads"])
+            encoder = cls(**{**own, "leads": leads, "odd_": Odd.from_json(own["odd_"], len(leads))})
+            numbers = numbers_of(leads, encoder.fs)
+            sizes = len(encoder.scale_), len(encoder.mean_), len(encoder.sd_)
+            finite = np.isfinite([encoder.fs, encoder.n_samples, *encoder.scale_, *encoder.mean_, *encoder.sd_]).all()
+        except (KeyError, TypeError, ValueError) as error:
             raise RunError(f"encoder.json is damaged ({error}); fit again") from error
-        numbers = numbers_of(encoder.leads, encoder.fs)
-        if len(encoder.mean_) != numbers:
-            raise RunError(f"encoder.json has {len(encoder.mean_)} numbers, not {numbers}: an older one; fit again")
+        if sizes[1] != numbers:
+            raise RunError(f"encoder.json has {sizes[1]} numbers, not {numbers}: an older one; fit again")
+        if sizes != (len(leads), numbers, numbers) or not finite:
+            raise RunError("encoder.json is damaged (its scales do not fit its leads); fit again")
         return encoder

@@ -2,11 +2,12 @@
 
 They belong to no complex: what a record's other beats are is found without them. How a population's odd beats differ
 from their record's usual one is summed up by a mean form and a few principal ones, of those that come early and of all
-others. What is drawn for a record is drawn from that, and nobody's own odd beat.
+others, each person counting once and each form standing for many people. What is drawn for a record is drawn from that.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -21,11 +22,10 @@ _COMPARED_S = (-0.1, 0.1)
 _TIMES, _SHARE = 3.0, 0.25  # what an odd beat leaves over, as a multiple of the usual, and of the complex
 _MOST = 1 / 3  # of beats that can be odd: else it is no rule that they break
 _REACH_S = (-0.25, 0.6)
-_OF_ONE = 3  # odd beats of a record that count
-_RECORDS_A_FORM, _FORMS = 12, 6
+_PEOPLE_A_FORM, _FORMS = 20, 6
 _SMOOTH_S = 0.006
 _FADE_S = 0.04
-_PERCENTILES = (5, 25, 50, 70, 85)  # beyond lie electrodes that fell off
+_PERCENTILES = (10, 25, 50, 70, 85)  # beyond lie electrodes that fell off
 _LEAST_IN_QRS = 0.4  # of its root mean square
 
 
@@ -35,7 +35,8 @@ class Oddities(NamedTuple):
     Parameters
     ----------
     odd, early : of each beat whether it is odd, and whether it comes early, (beats,) bool, beats at the ends left out
-    forms : what the whole odd ones have beyond the record's complex, over the size of that, (k, C, LENGTH)
+    forms : what odd ones that lie whole in it, between others, have beyond the record's complex, over the size of
+        that, (k, C, LENGTH)
     of_early : of each of these whether it comes early, (k,) bool
     """
 
@@ -74,11 +75,12 @@ def odd_stretches(odd: np.ndarray, beats: list[Beat], length: int) -> np.ndarray
 def taken(odd: np.ndarray, r: np.ndarray, complex_: np.ndarray, rest: np.ndarray, beats: list[Beat]) -> Oddities:
     """The odd beats of a record, of its R times and what complexes leave over (T, C)."""
     early = _early(r)
-    whole = [i for i in np.flatnonzero(odd) if beats[i].whole]
+    alone = odd & ~np.append(odd[1:], False) & ~np.append(False, odd[:-1])  # else the next one lies in its stretch
+    clear = [i for i in np.flatnonzero(alone[1:-1]) + 1 if beats[i].whole]  # the beats at the ends are invented
     size = _rms(complex_[inside(*_COMPARED_S)]) + 1e-9
-    forms = [at_places(rest, beats[i], np.ones(LENGTH, bool)).T / size for i in whole]
-    shape = (len(whole), complex_.shape[1], LENGTH)
-    return Oddities(odd[1:-1], early[1:-1], np.array(forms, np.float32).reshape(shape), early[whole])
+    forms = [at_places(rest, beats[i], np.ones(LENGTH, bool)).T / size for i in clear]
+    shape = (len(clear), complex_.shape[1], LENGTH)
+    return Oddities(odd[1:-1], early[1:-1], np.array(forms, np.float32).reshape(shape), early[clear])
 
 
 @dataclass
@@ -101,44 +103,58 @@ class OddForms:
     axes: np.ndarray
 
     @classmethod
-    def fit(cls, found: list[Oddities], early: bool) -> OddForms | None:
-        """Of a population; None where too few records have odd beats of the kind."""
-        asked = [each for each in found if not early or each.early.any()]
-        shares = np.array([each.odd[each.early == early].mean() for each in asked if (each.early == early).any()])
-        some = [each.forms[each.of_early == early][:_OF_ONE] for each in found]
-        some = [each for each in some if len(each)]
-        k = min(_FORMS, len(some) // _RECORDS_A_FORM)
-        if not k:
+    def fit(cls, found: list[Oddities], people: Sequence[str], early: bool) -> OddForms | None:
+        """Of a population, whose record each is; None where too few people have odd beats of the kind."""
+        shares = np.array([each.odd[each.early == early].mean() for each in found if (each.early == early).any()])
+        theirs: dict[str, list[np.ndarray]] = {}
+        for each, person in zip(found, people, strict=True):
+            theirs.setdefault(person, []).extend(each.forms[each.of_early == early])
+        mine = [np.stack(forms) for forms in theirs.values() if forms]
+        k = min(_FORMS, len(mine) // _PEOPLE_A_FORM)
+        if not k or not shares.any():
             return None
-        forms = gaussian_filter1d(np.concatenate(some), _SMOOTH_S * RATE_HZ, axis=2) * _fade()
-        sizes = [_rms(form[:, inside(*_COMPARED_S)].T) for form in forms]
-        forms = forms / np.sqrt((forms**2).mean(axis=(1, 2), keepdims=True))
+        mine = [gaussian_filter1d(forms, _SMOOTH_S * RATE_HZ, axis=2) * _fade() for forms in mine]
+        sizes = [np.mean([np.log(_in_qrs(form) + 1e-9) for form in forms]) for forms in mine]
+        forms = np.stack([_unit(np.mean([_unit(form) for form in forms], axis=0)) for forms in mine])  # one of each
         mean = forms.mean(axis=0)
-        flat = (forms - mean).reshape(len(forms), -1)
-        _, much, axes = np.linalg.svd(flat, full_matrices=False)
+        _, much, axes = np.linalg.svd((forms - mean).reshape(len(forms), -1), full_matrices=False)
         axes = (much[:k, None] * axes[:k] / np.sqrt(len(forms))).reshape(k, *mean.shape)
         often = float((shares > 0).mean()), float(shares[shares > 0].mean())
-        return cls(*often, np.percentile(np.log(sizes), _PERCENTILES).tolist(), mean, axes)
+        log_sizes = np.round(np.percentile(sizes, _PERCENTILES), 4).tolist()
+        return cls(*often, log_sizes, np.round(mean, 4), np.round(axes, 4))  # as they are written
 
     def draw(self, rng: np.random.Generator) -> np.ndarray:
         """One form, (C, LENGTH), in sizes of a record's complex."""
         form = self.mean + np.tensordot(rng.standard_normal(len(self.axes)), self.axes, 1)
-        size = max(_rms(form[:, inside(*_COMPARED_S)].T), _LEAST_IN_QRS * np.sqrt((form**2).mean()), 1e-6)
+        size = max(_in_qrs(form), _LEAST_IN_QRS * np.sqrt((form**2).mean()), 1e-6)
         share = rng.uniform(_PERCENTILES[0], _PERCENTILES[-1])
         return form * (np.exp(np.interp(share, _PERCENTILES, self.log_sizes)) / size)
+
+    def among_others(self, beats: int) -> float:
+        """How probably each beat is odd beside a first one that is, so that of so many the share is as it should be."""
+        return float(np.clip((self.beats * beats - 1) / max(beats - 1, 1), 0, 1))
 
     def to_json(self) -> dict[str, Any]:
         return {
             "records": self.records,
             "beats": self.beats,
             "log_sizes": self.log_sizes,
-            "mean": np.round(self.mean, 4).tolist(),
-            "axes": np.round(self.axes, 4).tolist(),
+            "mean": self.mean.tolist(),
+            "axes": self.axes.tolist(),
         }
 
     @classmethod
-    def from_json(cls, data: dict[str, Any]) -> OddForms:
-        return cls(data["records"], data["beats"], data["log_sizes"], np.array(data["mean"]), np.array(data["axes"]))
+    def from_json(cls, data: dict[str, Any], channels: int) -> OddForms:
+        """What `to_json` gave; ValueError or TypeError where it cannot be that."""
+        mean, axes = np.array(data["mean"], float), np.array(data["axes"], float)
+        axes = axes.reshape(len(axes), channels, LENGTH)
+        log_sizes = np.array(data["log_sizes"], float)
+        often = float(data["records"]), float(data["beats"])
+        if mean.shape != (channels, LENGTH) or log_sizes.shape != (len(_PERCENTILES),):
+            raise ValueError("odd beats of another form")
+        if not all(np.isfinite(each).all() for each in (mean, axes, log_sizes, often)):
+            raise ValueError("odd beats that are not finite")
+        return cls(*often, log_sizes.tolist(), mean, axes)
 
 
 @dataclass
@@ -149,8 +165,9 @@ class Odd:
     other: OddForms | None = None
 
     @classmethod
-    def fit(cls, found: list[Oddities]) -> Odd:
-        return cls(OddForms.fit(found, True), OddForms.fit(found, False))
+    def fit(cls, found: list[Oddities], people: Sequence[str]) -> Odd:
+        """Of records, and whose each is."""
+        return cls(OddForms.fit(found, people, True), OddForms.fit(found, people, False))
 
     def draw(self, r: np.ndarray, complex_: np.ndarray, rng: np.random.Generator) -> dict[int, np.ndarray]:
         """Which beats of a record are odd, by number, and what they have beyond its complex (C, LENGTH).
@@ -158,12 +175,13 @@ class Odd:
         Early ones are alike, as if from one place; what an artefact does is another thing each time.
         """
         early = _early(r)
-        size = np.sqrt((complex_[:, inside(*_COMPARED_S)] ** 2).mean())
+        size = _in_qrs(complex_)
         found: dict[int, np.ndarray] = {}
         for kind, mine in ((self.early, early), (self.other, ~early)):
             if kind is None or not mine.any() or rng.random() >= kind.records:
                 continue
-            odd = np.flatnonzero(mine & (rng.random(len(r)) < kind.beats))[: int(_MOST * len(r))]
+            number = 1 + rng.binomial(mine.sum() - 1, kind.among_others(mine.sum()))
+            odd = rng.permutation(np.flatnonzero(mine))[: min(number, max(1, int(_MOST * len(r))))]
             form = None
             for i in odd:
                 if form is None or kind is self.other:
@@ -175,8 +193,9 @@ class Odd:
         return {name: kind and kind.to_json() for name, kind in (("early", self.early), ("other", self.other))}
 
     @classmethod
-    def from_json(cls, data: dict[str, Any]) -> Odd:
-        return cls(*(data[name] and OddForms.from_json(data[name]) for name in ("early", "other")))
+    def from_json(cls, data: dict[str, Any], channels: int) -> Odd:
+        """What `to_json` gave; errors as `OddForms.from_json`."""
+        return cls(*(data[name] and OddForms.from_json(data[name], channels) for name in ("early", "other")))
 
 
 def _early(r: np.ndarray) -> np.ndarray:
@@ -193,3 +212,13 @@ def _fade() -> np.ndarray:
 def _rms(x: np.ndarray) -> float:
     """Of (samples, C), the mean over time taken off."""
     return float(np.sqrt(((x - x.mean(axis=0)) ** 2).mean()))
+
+
+def _in_qrs(form: np.ndarray) -> float:
+    """How large a form, (C, LENGTH), is around R."""
+    return _rms(form[:, inside(*_COMPARED_S)].T)
+
+
+def _unit(form: np.ndarray) -> np.ndarray:
+    """A form of root mean square 1."""
+    return form / (np.sqrt((form**2).mean()) + 1e-9)
