@@ -34,19 +34,24 @@ def main() -> None:
     told = parser.parse_args()
     make_folder(told.out)
     run = load(told.run)
-    synthetic = run.sample(told.number, seed=told.seed)
-    real = take_in(told.data, run.recipe, resample=True).ecgs.pick(synthetic.leads)
-    real = real.take(np.sort(np.random.default_rng(told.seed).permutation(len(real))[: told.number]))
-    for first in range(0, told.number, PAIRS):
-        rows = range(first, min(first + PAIRS, told.number))
-        page = [[sheet(real, row, f"recording {row}", False), sheet(synthetic, row, f"{row}", True)] for row in rows]
+    real = take_in(told.data, run.recipe, resample=True).ecgs
+    number = min(told.number, len(real))
+    synthetic = run.sample(number, seed=told.seed)
+    real = real.pick(synthetic.leads)
+    real = real.take(np.sort(np.random.default_rng(told.seed).permutation(len(real))[:number]))
+    for first in range(0, number, PAIRS):
+        rows = range(first, min(first + PAIRS, number))
+        page = [
+            [sheet(each, row, each.record_name[row], each is synthetic) for each in (real, synthetic)] for row in rows
+        ]
         path = told.out / f"page-{first // PAIRS}.png"
         write_atomic(path, tiled(page))
         print(path)
 
 
-def sheet(ecgs: ECGSet, row: int, title: str, synthetic: bool) -> Image.Image:
-    return Image.open(io.BytesIO(to_png(draw_12lead(ecgs, row, title=title, synthetic=synthetic), dpi=DPI)))
+def sheet(ecgs: ECGSet, row: int, *, synthetic: bool) -> Image.Image:
+    figure = draw_12lead(ecgs, row, title=ecgs.record_name[row], synthetic=synthetic)
+    return Image.open(io.BytesIO(to_png(figure, dpi=DPI)))
 
 
 def tiled(page: list[list[Image.Image]]) -> bytes:

@@ -7,7 +7,7 @@
 
 Trained on PhysioNet/CinC Challenge 2011 (acceptable) and the Challenge 2021 samples; LUDB is kept out, so that a
 database it never saw can judge it. 15 % of the patients are held out besides. Interrupted, `train` goes on. `judge`
-writes the whole evidence twice, against the patients held out and against the database never seen; it draws real ECGs.
+writes every figure of the evidence twice, against the patients held out and against the database never seen.
 `ship` copies the run, but for its optimizers, to where the package looks for it.
 """
 
