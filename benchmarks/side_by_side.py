@@ -41,9 +41,7 @@ def main() -> None:
     real = real.take(np.sort(np.random.default_rng(told.seed).permutation(len(real))[:number]))
     for first in range(0, number, PAIRS):
         rows = range(first, min(first + PAIRS, number))
-        page = [
-            [sheet(each, row, each.record_name[row], each is synthetic) for each in (real, synthetic)] for row in rows
-        ]
+        page = [[sheet(each, row, synthetic=each is synthetic) for each in (real, synthetic)] for row in rows]
         path = told.out / f"page-{first // PAIRS}.png"
         write_atomic(path, tiled(page))
         print(path)
