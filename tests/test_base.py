@@ -1,9 +1,15 @@
 """The base model that ships."""
 
+import numpy as np
 import pytest
 
-from ecgveil.base import FOLDER, find_run
+from ecgveil.base import CARD, FOLDER, find_run
 from ecgveil.errors import RunError
+from ecgveil.leads import LEADS_8, LEADS_12
+from ecgveil.measure import measure
+from ecgveil.recipe import load_recipe
+from ecgveil.sampling import load
+from ecgveil.training.fit import fit
 
 
 def test_base_is_the_model_that_ships_and_anything_else_a_path(tmp_path, monkeypatch):
@@ -19,3 +25,28 @@ def test_a_run_here_of_that_name_is_not_guessed_at(tmp_path, monkeypatch):
     (tmp_path / "base" / "recipe.toml").touch()
     with pytest.raises(RunError, match=f"give the latter's whole path, {tmp_path}/base"):
         find_run("base")
+
+
+def test_base_is_small_whole_and_says_what_it_is():
+    assert sum(path.stat().st_size for path in FOLDER.iterdir()) < 20e6
+    run = load("base")
+    assert run.step == run.steps
+    assert "not for clinical use" in run.folder.provenance["synthetic"]
+    assert "not for clinical use" in CARD.read_text()
+
+
+def test_base_draws_ecgs_of_the_heart_rate_asked_for():
+    ecgs = load("base").bearing(heart_rate=(58, 62)).sample(16, seed=1)
+    assert (ecgs.leads, ecgs.fs, ecgs.n_samples) == (LEADS_12, 500.0, 5000)
+    assert np.median(measure(ecgs)["heart_rate_bpm"]) == pytest.approx(60, abs=2)
+
+
+def test_training_goes_on_from_base(clinic, tmp_path):
+    recipe = load_recipe("veil", {"training.steps": 2, "training.batch": 4, "training.pictures": 0})
+    folder = fit(clinic.pick(LEADS_8), recipe, tmp_path / "run", base="base", seed=0)
+    assert folder.provenance["base_sha256"]
+    assert folder.encoder.scale_ == load("base").encoder.scale_
+    before, after = (load(run).folder.load_weights()[0] for run in ("base", folder.path))
+    moved = sum(float((before[name] - after[name]).square().sum()) for name in before)
+    whole = sum(float(each.square().sum()) for each in before.values())
+    assert 0 < moved < 0.01 * whole  # weights drawn anew would be as far as they are large, twice
