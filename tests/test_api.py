@@ -18,7 +18,7 @@ SOURCE = ROOT / "src" / "ecgveil"
 LAYERS = [
     ["errors"],
     ["leads", "streams", "rhythm"],
-    ["ecg"],
+    ["ecg", "base"],
     ["files"],
     ["formats", "paper"],
     ["windows", "split", "measure", "simulation", "classes", "singles", "tables", "images"],
