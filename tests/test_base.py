@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from ecgveil.base import CARD, FOLDER, find_run
-from ecgveil.errors import RunError
+from ecgveil.errors import ConfigError, RunError
 from ecgveil.leads import LEADS_8, LEADS_12
 from ecgveil.measure import measure
+from ecgveil.pipeline import places
 from ecgveil.recipe import load_recipe
 from ecgveil.sampling import load
 from ecgveil.training.fit import fit
@@ -19,12 +20,29 @@ def test_base_is_the_model_that_ships_and_anything_else_a_path(tmp_path, monkeyp
     assert find_run(tmp_path / "base") == tmp_path / "base"
 
 
-def test_a_run_here_of_that_name_is_not_guessed_at(tmp_path, monkeypatch):
+def test_what_lies_here_under_that_name_is_not_guessed_at(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "base").mkdir()
-    (tmp_path / "base" / "recipe.toml").touch()
     with pytest.raises(RunError, match=f"give the latter's whole path, {tmp_path}/base"):
         find_run("base")
+    with pytest.raises(RunError, match="whole path"):
+        find_run("./base")
+
+
+def test_no_run_is_made_under_that_name(clinic, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match="out is base, which stands for the model that ships"):
+        fit(clinic, "quick", "base")
+    with pytest.raises(ConfigError, match="--run is base"):
+        places([tmp_path / "data"], tmp_path / "out", "base")
+    assert not (tmp_path / "base").exists()
+
+
+def test_no_ecg_of_base_is_louder_than_a_recorder_allows():
+    run = load("base")
+    for k in (98, 790, 1998):  # whose noise the network makes many times as loud as any recording's
+        [ecg] = run._made((k // 16 * 16, k + 1), 0).signal[-1:]
+        assert np.abs(ecg).max() < 15
 
 
 def test_base_is_small_whole_and_says_what_it_is():
@@ -49,4 +67,6 @@ def test_training_goes_on_from_base(clinic, tmp_path):
     before, after = (load(run).folder.load_weights()[0] for run in ("base", folder.path))
     moved = sum(float((before[name] - after[name]).square().sum()) for name in before)
     whole = sum(float(each.square().sum()) for each in before.values())
+    with pytest.raises(RunError, match="did not begin from that run"):
+        fit(clinic.pick(LEADS_8), recipe, tmp_path / "run", base=folder.path, seed=0, resume=True)
     assert 0 < moved < 0.01 * whole  # weights drawn anew would be as far as they are large, twice

@@ -133,15 +133,19 @@ def fit(
     ] = None,
 ) -> None:
     """Train a generator on the training part of the records."""
+    from ecgveil.base import require_other_name
     from ecgveil.evaluation.choice import judge_by
     from ecgveil.files import require_apart, require_free
     from ecgveil.intake import take_in
     from ecgveil.kinds import read_others
     from ecgveil.recipe import load_recipe, parse_overrides
-    from ecgveil.training.fit import fit
+    from ecgveil.training.fit import begun_from, fit
 
     resolved = load_recipe(recipe, parse_overrides(assignments or []))
+    require_other_name("--out", out)
     require_apart("--out", out, data)
+    if base is not None:
+        begun_from(base, resolved)  # before the records are read, not after
     if not resume and not (out / "recipe.toml").is_file():
         require_free(out)  # before the records are read, not after
     with progress() as tell:

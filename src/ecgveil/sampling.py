@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ecgveil.base import find_run
+from ecgveil.base import FOLDER, NAME, find_run
 from ecgveil.ecg import ECGSet
 from ecgveil.errors import ConfigError, RunError
 from ecgveil.formats.wfdb_write import UNITS_PER_MV, quantise
@@ -38,6 +38,7 @@ class Run:
 
     def __init__(self, folder: RunFolder, snapshot: int | None = None):
         self.folder, self.encoder, self.recipe = folder, folder.encoder, folder.recipe
+        self.name = NAME if folder.path == FOLDER else str(folder.path)
         self.conditions = folder.conditions
         weights, self.step = folder.load_weights(snapshot)
         self.steps = folder.total_steps
@@ -81,9 +82,9 @@ class Run:
             return paced.bearing(labels, sex, age) if labels or sex or ranges else paced
         if self.conditions is None:
             raise ConfigError(
-                f"{self.folder.path} was trained without labels; fit a recipe with data.labels, such as superclass"
+                f"{self.name} was trained without labels; fit a recipe with data.labels, such as superclass"
                 if labels
-                else f"{self.folder.path} was trained on signals alone; fit a recipe with data.conditions, such as "
+                else f"{self.name} was trained on signals alone; fit a recipe with data.conditions, such as "
                 "veil-conditional"
             )
         narrowed = copy.copy(self)
@@ -94,7 +95,7 @@ class Run:
         """The same generator at heart rates that it has not learned as a condition: its rhythm is told from outside."""
         if self.folder.rhythm is None:
             raise ConfigError(
-                f"{self.folder.path} has not learned the heart rate; fit one that learns the rhythm, such as veil, "
+                f"{self.name} has not learned the heart rate; fit one that learns the rhythm, such as veil, "
                 "or one with 'heart_rate' in data.conditions, such as veil-conditional"
             )
         if not PACES_BPM[0] <= low <= high <= PACES_BPM[1]:

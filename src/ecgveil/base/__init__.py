@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ecgveil.errors import RunError
+from ecgveil.errors import ConfigError, RunError
 
 NAME = "base"
 CARD = Path(__file__).parent / "CARD.md"
@@ -21,13 +21,19 @@ def find_run(run: str | Path) -> Path:
     Raises
     ------
     RunError
-        `base` could be a folder here as well.
+        `base` could be something here as well.
     """
     if Path(run) != Path(NAME):
         return Path(run)
-    if (Path(run) / "recipe.toml").exists():
+    if Path(run).exists():
         raise RunError(
-            f"{NAME} is the model that ships, and a run folder here has that name too; give the latter's whole path, "
+            f"{NAME} is the model that ships, and something here has that name too; give the latter's whole path, "
             f"{Path(run).absolute()}, or rename it"
         )
     return FOLDER
+
+
+def require_other_name(option: str, folder: str | Path) -> None:
+    """ConfigError where a run is to be made in a folder whose name stands for the model that ships."""
+    if Path(folder) == Path(NAME):
+        raise ConfigError(f"{option} is {NAME}, which stands for the model that ships; choose another folder")

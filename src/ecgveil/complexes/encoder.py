@@ -18,6 +18,7 @@ from ecgveil.rhythm import STATISTICS, beat_times, plain_statistics, rhythm_stat
 
 _FARTHEST = 15.0  # usual spreads: what lies beyond is no heart
 _CUT = 5.0  # standard deviations of a number
+_LOUDEST = 3.5  # standard deviations of a drawn one: beyond lie electrodes that fell off
 _ALWAYS = 0.03  # of the mean electrode's power that each one has at the least: less is not to be told
 _LEAST = 1e-9
 _CONSTANT = 1e-3  # standard deviation of a number that does not vary
@@ -131,7 +132,7 @@ class ComplexEncoder:
         end = len(STATISTICS)
         given = np.ascontiguousarray(tensor[:, -end:], np.float32)
         rngs = [np.random.default_rng(list(hashlib.sha256(row.tobytes()).digest()[:16])) for row in given]
-        numbers = np.clip(tensor[:, leads * LENGTH : -end], -2 * _CUT, 2 * _CUT) * np.array(self.sd_) + self.mean_
+        numbers = np.clip(tensor[:, leads * LENGTH : -end], -2 * _CUT, _LOUDEST) * np.array(self.sd_) + self.mean_
         sensors = electrodes(self.leads).shape[1]
         power, rest = np.split(numbers, [sensors * bands_of(self.fs)], axis=1)
         noise = np.full((len(tensor), sensors, BANDS), np.nan)

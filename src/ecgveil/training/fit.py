@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from ecgveil import paper
-from ecgveil.base import find_run
+from ecgveil.base import find_run, require_other_name
 from ecgveil.classes import count_classes, in_classes, undersample
 from ecgveil.ecg import ECGSet, concat
 from ecgveil.errors import ConfigError, RunError
@@ -102,6 +102,7 @@ def fit(
             f"fit was given {given}, recipe {recipe.name} learns from {needed}: the first of what {kind.read} returns"
         )
     out = Path(out)
+    require_other_name("out", out)
     exists = out.exists() and (not out.is_dir() or any(out.iterdir()))
     if exists and not resume:
         _refuse(out)
@@ -116,7 +117,7 @@ def fit(
     train_part, unread = kind.learnable(train_part, recipe)
     fingerprint = _fingerprint(train_part, recipe.data.classes, recipe.data.conditions)
     choosing = _choosing(parts, recipe, judge)
-    start = None if base is None else RunFolder(find_run(base))
+    start = None if base is None else begun_from(base, recipe)
     known = {"data_sha256": fingerprint, **choosing, **balance, **unread, **_origin(start)}
     if exists:
         folder = _resumed(out, recipe, seed, known)
@@ -235,8 +236,6 @@ def _begun(
     on_prepare: Callable[[int, int], object],
 ) -> tuple[RunFolder, Players]:
     """A new run at step 0: what is fitted on the training part, and players untrained or as those of `start`."""
-    if start is not None:
-        _require_alike(start, recipe)
     encoder = start.encoder if start else KINDS[recipe.data.kind].fit_encoder(train_part, recipe, on_prepare)
     conditions = fit_conditions(train_part, recipe.data)
     rhythm = None
@@ -272,15 +271,26 @@ def _origin(start: RunFolder | None) -> dict[str, str]:
     return {"base_sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
 
 
-def _require_alike(start: RunFolder, recipe: Recipe) -> None:
-    """ConfigError where the weights of `start` would not fit, or would mean something else."""
+def begun_from(base: str | Path, recipe: Recipe) -> RunFolder:
+    """The run that training is to go on from.
+
+    Raises
+    ------
+    ConfigError, RunError
+        Its weights would not fit the recipe or would mean something else; it is missing or damaged.
+    """
+    start = RunFolder(find_run(base))
 
     def form(one: Recipe) -> dict[str, Any]:
         data, kept = one.data.model_dump(), ("kind", "leads", "fs", "n_samples", "units", "labels", "conditions")
         return {"data": {key: data.get(key) for key in kept}, "encoder": one.encoder.model_dump(), "model": one.model}
 
     if differing := _told_apart(form(start.recipe), form(recipe)):
-        raise ConfigError(f"{start.path} is no run to go on from with recipe {recipe.name}: {differing}")
+        raise ConfigError(
+            f"{base} is no run to go on from with recipe {recipe.name}; "
+            f"give recipe {start.recipe.name} as it was there ({differing})"
+        )
+    return start
 
 
 def _resumed(out: Path, recipe: Recipe, seed: int, known: dict[str, Any]) -> RunFolder:
@@ -290,6 +300,8 @@ def _resumed(out: Path, recipe: Recipe, seed: int, known: dict[str, Any]) -> Run
         raise RunError(f"{out} was made with other settings ({_difference(folder.recipe, recipe)}); give the same")
     if folder.provenance["seed"] != seed:
         raise RunError(f"{out} was made with seed {folder.provenance['seed']}, not {seed}; give the same seed")
+    if "base_sha256" in known and folder.provenance.get("base_sha256") != known["base_sha256"]:
+        raise RunError(f"{out} did not begin from that run; give the same --from, or none")
     if any(folder.provenance.get(key) != value for key, value in known.items()):
         raise RunError(f"{out} was trained on other records than these; give the same data")
     return folder
