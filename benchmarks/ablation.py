@@ -24,7 +24,7 @@ from ecgveil.complexes import analysis, parts
 from ecgveil.ecg import ECGSet, concat
 from ecgveil.evaluation.consistency import beat_variation
 from ecgveil.evaluation.fidelity import ks
-from ecgveil.evaluation.two_sample import _features, _shown, prepare, two_sample
+from ecgveil.evaluation.two_sample import NOISE, _features, _shown, prepare, two_sample
 from ecgveil.files import make_folder, write_atomic
 from ecgveil.intake import take_in
 from ecgveil.measure import measure
@@ -120,7 +120,7 @@ def figures_of(made: ECGSet, train: ECGSet, held: ECGSet) -> list[float]:
     known, real, fake = (prepare(each) for each in (train, held, made))
     draws = np.random.default_rng(0).permutation(len(fake)).reshape(DRAWS, -1)
     auc = np.mean([two_sample(real, fake[rows], seed=k, epochs=0).auc for k, rows in enumerate(draws)])
-    both = _features(_shown(np.concatenate([known, fake]), 0.005, np.random.default_rng(0))).T
+    both = _features(_shown(np.concatenate([known, fake]), NOISE, np.random.default_rng(0))).T
     apart = np.mean([ks(each[: len(known)], each[len(known) :]) for each in both])
     varied = [beat_variation(each, r_peaks(each))[:, 0] for each in (train, made)]
     normal = float((measure(made)["conclusion"] == "normal").mean())

@@ -12,7 +12,6 @@ writes every figure of the evidence twice, against the patients held out and aga
 """
 
 import argparse
-import json
 import os
 import shutil
 from pathlib import Path
@@ -23,9 +22,11 @@ from ecgveil.evaluation import evaluate
 from ecgveil.files import make_folder, write_atomic
 from ecgveil.intake import take_in
 from ecgveil.recipe import load_recipe
+from ecgveil.report import metrics_json
 from ecgveil.sampling import load
 from ecgveil.split import split
 from ecgveil.training.fit import fit
+from ecgveil.training.loop import Players
 from ecgveil.training.tensors import load_tensors, save_tensors
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
@@ -77,11 +78,7 @@ def judge(told: argparse.Namespace) -> None:
     learned, held = (each.pick(synthetic.leads) for each in parts(told.data, told.seed))
     for name, real in (("held-out", held), ("unseen", taken([told.unseen]).pick(synthetic.leads))):
         evidence = evaluate(learned, real, synthetic, seed=told.seed)
-        rows = [
-            {key: getattr(each, key) for key in ("name", "value", "ci_low", "ci_high", "floor", "n", "verdict")}
-            for each in evidence.metrics
-        ]
-        write_atomic(told.out / f"{name}.json", json.dumps(rows, indent=1))
+        write_atomic(told.out / f"{name}.json", metrics_json(evidence.metrics))
 
 
 def ship(run: Path) -> None:
@@ -89,8 +86,7 @@ def ship(run: Path) -> None:
     for name in SHIPPED:
         shutil.copyfile(run / name, FOLDER / name)
     state, facts = load_tensors(run / "state.safetensors")
-    players = {name: tensor for name, tensor in state.items() if not name.startswith("adam-")}
-    save_tensors(FOLDER / "state.safetensors", players, **facts)
+    save_tensors(FOLDER / "state.safetensors", Players.networks(state), **facts)
     size = sum(path.stat().st_size for path in FOLDER.iterdir())
     print(f"{size / 1e6:.1f} MB in {os.path.relpath(FOLDER)}")
 

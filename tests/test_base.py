@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ecgveil.base import CARD, FOLDER, find_run
+from ecgveil.base import FOLDER, find_run
 from ecgveil.errors import ConfigError, RunError
 from ecgveil.leads import LEADS_8, LEADS_12
 from ecgveil.measure import measure
@@ -50,7 +50,7 @@ def test_base_is_small_whole_and_says_what_it_is():
     run = load("base")
     assert run.step == run.steps
     assert "not for clinical use" in run.folder.provenance["synthetic"]
-    assert "not for clinical use" in CARD.read_text()
+    assert "not for clinical use" in (FOLDER.parent / "CARD.md").read_text()
 
 
 def test_base_draws_ecgs_of_the_heart_rate_asked_for():

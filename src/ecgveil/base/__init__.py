@@ -11,7 +11,6 @@ from pathlib import Path
 from ecgveil.errors import ConfigError, RunError
 
 NAME = "base"
-CARD = Path(__file__).parent / "CARD.md"
 FOLDER = Path(__file__).parent / "run"
 
 

@@ -246,7 +246,7 @@ def _begun(
     players = Players(recipe, Context(encoder.shape, recipe.data.fs, rhythm, size), seed)
     if start is not None:
         state, _ = load_tensors(start.path / "state.safetensors")
-        players.load({name: tensor for name, tensor in state.items() if not name.startswith("adam-")})
+        players.load(Players.networks(state))
     folder = RunFolder.create(
         out,
         recipe=recipe,

@@ -59,6 +59,11 @@ class Players:
                 flat.update({f"adam-{name}/{number}/{key}": value for key, value in moments.items()})
         return flat
 
+    @staticmethod
+    def networks(flat: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Of a `state` what is the networks', without that of their optimizers."""
+        return {name: tensor for name, tensor in flat.items() if not name.startswith("adam-")}
+
     def load(self, flat: dict[str, Tensor]) -> None:
         try:
             for name in ("generator", "critic", "average"):
