@@ -85,3 +85,34 @@ def test_what_never_varies_pulls_at_nothing():
     fake.requires_grad_(True)
     Marginals(groups, real, torch.Generator().manual_seed(0)).loss(fake, torch.Generator().manual_seed(0)).backward()
     assert fake.grad[:, 256:512].norm() < fake.grad[:, :256].norm()
+
+
+def test_a_label_of_few_is_brought_to_its_own_distribution():
+    real, bears = samples(200), torch.zeros(200, 2)
+    bears[:20, 0] = 1
+    real[:20, :512] += 3.0  # whoever bears it lies higher
+    marginals = Marginals(groups, real, torch.Generator().manual_seed(0), bears, labels=2)
+    asked = {marginals.label(np.random.default_rng(i)) for i in range(20)}
+    assert asked == {None, 0}  # the other label is borne by none
+    base, raised = samples(64, seed=1), torch.tensor(0.0, requires_grad=True)
+    optimizer, rng = torch.optim.Adam([raised], 0.1), torch.Generator().manual_seed(3)
+    for _ in range(150):
+        optimizer.zero_grad()
+        fake = torch.cat([base[:, :512] + raised, base[:, 512:]], dim=1)
+        marginals.loss(fake, rng, torch.tensor([[1.0, 0.0]]).expand(64, -1), label=0).backward()
+        optimizer.step()
+    assert raised.item() == pytest.approx(3, abs=0.5)
+
+
+def test_features_tell_when_p_is_and_how_long():
+    """A P wave of a cosine's half, 40 ms later and twice as long."""
+    time = torch.arange(256) / 250 - 0.36
+
+    def with_p(at: float, long: float) -> torch.Tensor:
+        inside = (time - at).abs() < long / 2
+        return torch.where(inside, torch.cos(torch.pi * (time - at) / long), 0.0).expand(1, 2, -1)
+
+    usual, late, long = (simple_features(with_p(*each))[0] for each in ((-0.2, 0.06), (-0.16, 0.06), (-0.2, 0.12)))
+    assert (late - usual)[-6].item() == pytest.approx(0.04, abs=0.002)
+    assert (long - usual)[-5].item() == pytest.approx(np.log(2), abs=0.1)
+    assert (long - usual)[-6].item() == pytest.approx(0, abs=0.002)

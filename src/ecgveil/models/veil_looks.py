@@ -17,6 +17,8 @@ from ecgveil.rhythm import STATISTICS
 
 _BANDS_HZ = np.geomspace(2.0, RATE_HZ / 2 + 0.1, 13)
 _LEVELS, _SLOPES = (3, 12, 25, 64, 128, 192, 230, 243, 252), (64, 128, 192, 230, 243, 252)  # of LENGTH, sorted
+_P_S, _QRS_S, _T_S = (-0.3, -0.05), (-0.06, 0.1), (0.1, 0.56)  # from R: beside QRS the others would hardly be seen
+_WAVE_LEVELS, _WAVE_SLOPES = (0.02, 0.25, 0.5, 0.75, 0.98), (0.5, 0.8, 0.98)  # shares of a wave's samples, sorted
 _CONSTANT = 1e-3
 _TAPER = 20  # samples at either end
 _R = int(BEFORE_S * RATE_HZ)
@@ -39,7 +41,8 @@ def _bends(complexes: Tensor) -> Tensor:
 
 
 def simple_features(complexes: Tensor) -> Tensor:
-    """Of each lead log power in bands, levels, log slopes, log size; of pairs correlation: (B, C, LENGTH) -> (B, k)."""
+    """Of each lead log power in bands, levels, log slopes, log size, and levels and log slopes of P and T alone; of
+    pairs correlation; of P, QRS and T when and how long: (B, C, LENGTH) -> (B, k)."""
     device = complexes.device
     freqs = np.fft.rfftfreq(LENGTH, 1 / RATE_HZ)
     bands = torch.tensor(
@@ -56,8 +59,33 @@ def simple_features(complexes: Tensor) -> Tensor:
     unit = centred / size
     above = np.triu_indices(complexes.shape[1], 1)
     correlation = (unit @ unit.transpose(1, 2))[:, *above]
-    of_leads = torch.cat([power, levels, slopes, torch.log(size)], dim=2)
-    return torch.cat([of_leads.flatten(1), correlation], dim=1)
+    of_leads = [power, levels, slopes, torch.log(size)]
+    for start, stop in (_P_S, _T_S):
+        wave = complexes[:, :, _sample(start) : _sample(stop)]
+        of_leads.append(_sorted_at(wave, _places(_WAVE_LEVELS, wave.shape[2])))
+        steep = _sorted_at(wave.diff(dim=2).abs(), _places(_WAVE_SLOPES, wave.shape[2] - 1))
+        of_leads.append(torch.log(steep + 1e-3))
+    times = [_when(complexes[:, :, _sample(start) : _sample(stop)]) for start, stop in (_P_S, _QRS_S, _T_S)]
+    return torch.cat([torch.cat(of_leads, dim=2).flatten(1), correlation, *times], dim=1)
+
+
+def _sample(time: float) -> int:
+    """Which sample of a complex is `time` s after R."""
+    return round((time + BEFORE_S) * RATE_HZ)
+
+
+def _places(shares: tuple[float, ...], length: int) -> tuple[int, ...]:
+    return tuple(round(share * (length - 1)) for share in shares)
+
+
+def _when(wave: Tensor) -> Tensor:
+    """Where the slopes of all leads have their centre, and log how far they spread, s: (B, C, T) -> (B, 2)."""
+    steep = wave.diff(dim=2).square().sum(dim=1) + 1e-6  # (B, T - 1)
+    steep = steep / steep.sum(dim=1, keepdim=True)
+    time = torch.arange(steep.shape[1], device=wave.device) / RATE_HZ
+    centre = (steep * time).sum(dim=1, keepdim=True)
+    spread_ = ((time - centre).square() * steep).sum(dim=1, keepdim=True).sqrt()
+    return torch.cat([centre, torch.log(spread_)], dim=1)
 
 
 def _sorted_at(x: Tensor, places: tuple[int, ...]) -> Tensor:

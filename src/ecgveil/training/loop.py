@@ -158,7 +158,8 @@ def _marginals(data: Windows, recipe: Recipe, seed: int, device: torch.device) -
     if not recipe.training.marginals or groups is None:
         return None
     rng = torch.Generator().manual_seed(int(stream(seed, TORCH).integers(2**63)))
-    return Marginals(groups, data.tensor.to(device), rng, data.told(np.arange(len(data.tensor)), device))
+    conditions = data.told(np.arange(len(data.tensor)), device)
+    return Marginals(groups, data.tensor.to(device), rng, conditions, len(recipe.data.classes))
 
 
 def _step(
@@ -208,9 +209,11 @@ def _step(
         loss_generator = objective.generator_loss(critic, Pair(seen(real), seen(fake(rows)), told), rng, t)
     generator_loss = loss_generator.item()
     if marginals is not None and step % t.marginals_every == 0:
-        many = draws.integers(len(data.tensor), size=t.marginals_batch)
+        label = marginals.label(draws)
+        among = data.bearing(label)
+        many = among[draws.integers(len(among), size=t.marginals_batch)]
         loss_generator = loss_generator + t.marginals * t.marginals_every * marginals.loss(
-            fake(many), rng, data.told(many, fabric.device)
+            fake(many), rng, data.told(many, fabric.device), label
         )
     if not torch.isfinite(loss_generator):
         generator_loss = float("nan")  # whichever part it was

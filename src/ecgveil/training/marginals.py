@@ -4,13 +4,17 @@ A critic overfits on the few hundred records of a clinic long before it has told
 each figure varies. A distance between distributions has nothing to learn and so nothing to overfit with: the energy
 distance (Szekely and Rizzo 2013; in one dimension Cramer's), of each feature by itself and along random directions
 through many of them, fresh at each step, so that what goes together is seen too. Its gradient is unbiased, for the
-synthetic samples of a batch are compared with each other without themselves, and with many real ones at once.
+synthetic samples of a batch are compared with each other without themselves, and with many real ones at once. Where
+labels are learned, every other comparison is within one of them, whichever: a label of few is then as much to the
+generator as one of many, which a critic that sees one such sample a batch cannot bring about.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -23,6 +27,7 @@ _DIRECTIONS = 256
 _WEIGHTS = {"levels": 1.0, "bends": 1.0, "features": 3.0, "numbers": 1.0, "components": 2.0}
 _JOINT_WEIGHT = 2.0
 _SCALE = 1 / 20  # of all together, beside a critic's loss
+_LEAST_OF_A_LABEL = 10  # samples: fewer tell no distribution
 
 Groups = Callable[[Tensor], dict[str, Tensor]]
 
@@ -38,9 +43,17 @@ class Marginals:
     conditions : of each, (n, k), if there are any: along random directions they are compared like features, so that
         what goes with a condition is seen
     rng : draws those that stand for the rest where there are many
+    labels : how many values of a condition, the first ones, are labels: 1 where borne
     """
 
-    def __init__(self, groups: Groups, real: Tensor, rng: torch.Generator, conditions: Tensor | None = None):
+    def __init__(
+        self,
+        groups: Groups,
+        real: Tensor,
+        rng: torch.Generator,
+        conditions: Tensor | None = None,
+        labels: int = 0,
+    ):
         self._groups = groups
         if len(real) > _MOST_REAL:
             rows = torch.randperm(len(real), generator=rng)[:_MOST_REAL].to(real.device)
@@ -52,18 +65,35 @@ class Marginals:
             _, size, axes = torch.linalg.svd(plain["compressed"], full_matrices=False)
             k = min(_COMPONENTS, len(real) // 4)
             self._axes = axes[:k].T / size[:k].clamp(min=1e-3) * len(real) ** 0.5
-            self._real = self._compared(plain)
-            self._sorted = {name: x.T.sort(dim=1).values.contiguous() for name, x in self._real.items()}
+            compared = self._compared(plain)
+            self._whole = _Population.of(compared)
+            self._bearing: dict[int, _Population] = {}
+            for label in range(labels if conditions is not None else 0):
+                borne = conditions[:, label] > 0.5  # type: ignore[index]
+                if borne.sum() >= _LEAST_OF_A_LABEL:
+                    self._bearing[label] = _Population.of({name: each[borne] for name, each in compared.items()})
 
-    def loss(self, fake: Tensor, rng: torch.Generator, conditions: Tensor | None = None) -> Tensor:
-        """Samples (B, ...) and their conditions -> a number whose gradient is that of the weighted distances."""
+    def label(self, rng: np.random.Generator) -> int | None:
+        """Of which label the samples of the next comparison are to be; None for those of the whole population."""
+        if not self._bearing or rng.random() < 0.5:
+            return None
+        return int(rng.choice(list(self._bearing)))
+
+    def loss(
+        self, fake: Tensor, rng: torch.Generator, conditions: Tensor | None = None, label: int | None = None
+    ) -> Tensor:
+        """Samples (B, ...) and their conditions -> a number whose gradient is that of the weighted distances.
+
+        With `label`, all samples bear it, and so do the real ones that they are compared with.
+        """
+        population = self._whole if label is None else self._bearing[label]
         x = self._compared({name: self._standard(name, each) for name, each in self._of(fake, conditions).items()})
         total = fake.new_zeros(())
         for name, each in x.items():
             columns = torch.randperm(each.shape[1], generator=rng)[:_MOST_FEATURES].to(each.device)
-            total = total + _WEIGHTS[name] * _pull(each[:, columns], self._sorted[name][columns])
+            total = total + _WEIGHTS[name] * _pull(each[:, columns], population.sorted[name][columns])
         for kind in ("components", "features"):
-            mine, theirs = (torch.cat([all_[kind], all_["numbers"]], dim=1) for all_ in (x, self._real))
+            mine, theirs = (torch.cat([all_[kind], all_["numbers"]], dim=1) for all_ in (x, population.real))
             directions = _directions(mine.shape[1], rng).to(mine.device)
             total = total + _JOINT_WEIGHT * _pull(mine @ directions, (theirs @ directions).T.sort(dim=1).values)
         return total * _SCALE
@@ -79,6 +109,17 @@ class Marginals:
     def _compared(self, plain: dict[str, Tensor]) -> dict[str, Tensor]:
         rest = {name: x for name, x in plain.items() if name != "compressed"}
         return rest | {"components": plain["compressed"] @ self._axes}
+
+
+class _Population(NamedTuple):
+    """Standard features of real samples by kind: as they are, (n, k), and each sorted, (k, n)."""
+
+    real: dict[str, Tensor]
+    sorted: dict[str, Tensor]
+
+    @classmethod
+    def of(cls, real: dict[str, Tensor]) -> _Population:
+        return cls(real, {name: x.T.sort(dim=1).values.contiguous() for name, x in real.items()})
 
 
 def _directions(k: int, rng: torch.Generator) -> Tensor:
