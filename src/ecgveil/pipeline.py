@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ecgveil import intake
-from ecgveil.base import require_other_name
+from ecgveil.base import NAME, require_other_name
 from ecgveil.classes import undersample
 from ecgveil.ecg import ECGSet
 from ecgveil.errors import ConfigError, Stopped
@@ -218,7 +218,9 @@ def write_samples(
     """Draw and write `number` records with RECORDS into a new folder; how many values had to be clipped."""
     names: list[str] = []
     clipped = 0
-    comments = [_HEADER_NOTE, f"recipe {generator.recipe.name}, seed {seed}"]
+    of = f"{NAME} model, " if generator.name == NAME else ""
+    asked = f"; {generator.asked} asked for" if generator.asked else ""
+    comments = [_HEADER_NOTE, f"{of}recipe {generator.recipe.name}, seed {seed}{asked}"]
 
     def written(batch: ECGSet) -> tuple[tuple[str, ...], int]:
         write(batch, folder, comments=comments, unfinished=True)

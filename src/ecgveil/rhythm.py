@@ -9,6 +9,7 @@ Where the heart rate is learned, the other statistics are drawn as the mixture h
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -85,7 +86,7 @@ class _Beating:
         `condition` changes nothing in a `Rhythm`; it does in a `LabelledRhythm`.
         """
         drawn = self.statistics(rng, condition)
-        return beat_times(rng, drawn, seconds), drawn
+        return beat_times([rng], drawn[None], seconds)[0], drawn
 
 
 @dataclass(frozen=True)
@@ -160,26 +161,28 @@ def _root(covariance: np.ndarray) -> np.ndarray:
     return np.linalg.cholesky(covariance + 1e-12 * np.eye(len(covariance)))
 
 
-def beat_times(rng: np.random.Generator, statistics: np.ndarray, seconds: float) -> np.ndarray:
-    """R times in s from about -3 to `seconds` + 3 of a record with these `STATISTICS`, (4,)."""
-    drawn, mean_rr = statistics, np.exp(statistics[0])
-    beats = int((seconds + 6.0) / min(mean_rr, 1.0) * 1.6) + 8
-    jitter = max(np.exp(drawn[1]) - _FLOOR_S, 0.0) / np.sqrt(2.0) * rng.standard_normal(beats)
+def beat_times(rngs: Sequence[np.random.Generator], statistics: np.ndarray, seconds: float) -> list[np.ndarray]:
+    """R times in s from about -3 to `seconds` + 3 of records with these `STATISTICS`, (n, 4), each by its stream."""
+    mean_rr = np.exp(statistics[:, :1])  # (n, 1)
+    beats = ((seconds + 6.0) / np.minimum(mean_rr[:, 0], 1.0) * 1.6).astype(int) + 8
+    normal = np.zeros((len(rngs), beats.max()))
+    even, spare = np.ones((len(rngs), 3, beats.max())), np.empty((len(rngs), 5, 1))
+    for i, (rng, number) in enumerate(zip(rngs, beats, strict=True)):
+        normal[i, :number], even[i, :, :number] = rng.standard_normal(number), rng.random((3, number))
+        spare[i, :, 0] = rng.random(5)
+    fast, slow = np.maximum(np.exp(statistics[:, 1:3]) - _FLOOR_S, 0.0).T[:, :, None]
     # Slow variation: respiration and Mayer waves, as two sinusoids of random phase over the beats.
-    slow = max(np.exp(drawn[2]) - _FLOOR_S, 0.0)
-    cycle = rng.uniform([3.0, 8.0], [6.0, 16.0])  # beats a cycle
-    phase = rng.uniform(0, 2 * np.pi, 2)
-    waves = np.sin(2 * np.pi * np.arange(beats)[:, None] / cycle + phase).sum(axis=1)
-    rr = mean_rr + slow * waves + jitter
-    early = np.flatnonzero(rng.random(beats) < max(drawn[3], 0.0))
-    early = early[np.diff(early, prepend=-9) > 2]
-    rr[early] *= rng.uniform(0.55, 0.8, early.size)
-    after = early[early + 1 < beats] + 1
-    rr[after] *= rng.uniform(1.1, 1.4, after.size)  # compensatory pause
-    rr = np.clip(rr, *_RR_RANGE_S)
-    times = -3.0 - rng.uniform(0, mean_rr) + np.cumsum(rr)
-    last = int(np.searchsorted(times, seconds + 3.0)) + 1
-    return times[:last]
+    cycle = np.array([[3.0], [8.0]]) * (1 + spare[:, :2])  # beats a cycle
+    waves = np.sin(2 * np.pi * (np.arange(beats.max()) / cycle + spare[:, 2:4])).sum(axis=1)
+    rr = mean_rr + slow * waves + fast / np.sqrt(2.0) * normal
+    early = even[:, 0] < np.maximum(statistics[:, 3:], 0.0)
+    early[:, 1:] &= ~early[:, :-1] & ~np.pad(early, ((0, 0), (1, 0)))[:, :-2]
+    rr[early] *= 0.55 + 0.25 * even[:, 1][early]
+    after = np.pad(early, ((0, 0), (1, 0)))[:, :-1]
+    rr[after] *= 1.1 + 0.3 * even[:, 2][after]  # compensatory pause
+    times = -3.0 - spare[:, 4] * mean_rr + np.cumsum(np.clip(rr, *_RR_RANGE_S), axis=1)
+    last = np.minimum((times < seconds + 3.0).sum(axis=1) + 1, beats)
+    return [each[:number] for each, number in zip(times, last, strict=True)]
 
 
 class RatePlace(NamedTuple):

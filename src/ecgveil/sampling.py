@@ -40,6 +40,7 @@ class Run:
         self.folder, self.encoder, self.recipe = folder, folder.encoder, folder.recipe
         self.name = NAME if folder.path == FOLDER else str(folder.path)
         self.conditions = folder.conditions
+        self.asked = ""  # beside what each record bears: the heart rate
         weights, self.step = folder.load_weights(snapshot)
         self.steps = folder.total_steps
         model = MODELS[self.recipe.model["architecture"]]
@@ -77,9 +78,14 @@ class Run:
             raise ConfigError(f"sex is '{sex}'; ask for female or male, or for none")
         if not labels and sex is None and not ranges:
             return self
-        if "heart_rate" in ranges and not (self.conditions and "heart_rate" in self.conditions.learns):
-            paced = self._paced(*ranges.pop("heart_rate"))
-            return paced.bearing(labels, sex, age) if labels or sex or ranges else paced
+        narrowed = copy.copy(self)
+        if "heart_rate" in ranges:
+            low, high = (f"{bpm:g}" for bpm in ranges["heart_rate"])
+            narrowed.asked = f"a heart rate of {low if low == high else f'{low} to {high}'} bpm"
+            if not (self.conditions and "heart_rate" in self.conditions.learns):
+                narrowed._pace(*ranges.pop("heart_rate"))
+        if not labels and sex is None and not ranges:
+            return narrowed
         if self.conditions is None:
             raise ConfigError(
                 f"{self.name} was trained without labels; fit a recipe with data.labels, such as superclass"
@@ -87,12 +93,11 @@ class Run:
                 else f"{self.name} was trained on signals alone; fit a recipe with data.conditions, such as "
                 "veil-conditional"
             )
-        narrowed = copy.copy(self)
         narrowed.conditions = self.conditions.bearing(labels, sex, ranges)
         return narrowed
 
-    def _paced(self, low: float, high: float) -> Run:
-        """The same generator at heart rates that it has not learned as a condition: its rhythm is told from outside."""
+    def _pace(self, low: float, high: float) -> None:
+        """To heart rates that it has not learned as a condition: the rhythm is told from outside."""
         if self.folder.rhythm is None:
             raise ConfigError(
                 f"{self.name} has not learned the heart rate; fit one that learns the rhythm, such as veil, "
@@ -102,10 +107,8 @@ class Run:
             raise ConfigError(
                 f"heart_rate is asked for from {low:g} to {high:g}; give bpm from {PACES_BPM[0]:g} to {PACES_BPM[1]:g}"
             )
-        narrowed = copy.copy(self)
-        narrowed.generator = copy.copy(self.generator)
-        narrowed.generator.rhythm = Paced(self.folder.rhythm, low, high)  # type: ignore[assignment]
-        return narrowed
+        self.generator = copy.copy(self.generator)
+        self.generator.rhythm = Paced(self.folder.rhythm, low, high)  # type: ignore[assignment]
 
     def stream(self, number: int, *, seed: int = 0, batch_size: int = 64) -> Iterator[DataSet]:
         """`number` synthetic ECGs in batches, 12 leads where the model has the 8 independent ones.

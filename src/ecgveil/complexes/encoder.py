@@ -131,7 +131,8 @@ class ComplexEncoder:
         leads = len(self.leads)
         end = len(STATISTICS)
         given = np.ascontiguousarray(tensor[:, -end:], np.float32)
-        rngs = [np.random.default_rng(list(hashlib.sha256(row.tobytes()).digest()[:16])) for row in given]
+        named = (np.frombuffer(hashlib.sha256(row.tobytes()).digest()[:16], "<u4") for row in given)
+        rngs = [np.random.default_rng(each) for each in named]
         numbers = np.clip(tensor[:, leads * LENGTH : -end], -2 * _CUT, _LOUDEST) * np.array(self.sd_) + self.mean_
         sensors = electrodes(self.leads).shape[1]
         power, rest = np.split(numbers, [sensors * bands_of(self.fs)], axis=1)
@@ -147,7 +148,7 @@ class ComplexEncoder:
         )
         statistics = plain_statistics(tensor[:, -end:].astype(float))
         seconds = self.n_samples / self.fs
-        times = [beat_times(rng, each, seconds) for rng, each in zip(rngs, statistics, strict=True)]
+        times = beat_times(rngs, statistics, seconds)
         made = synthesise(parts, times, self.leads, self.fs, self.n_samples, rngs, self.odd_)
         return made * np.array(self.scale_, np.float32)[:, None]
 

@@ -174,11 +174,15 @@ class Odd:
 
         Early ones are alike, as if from one place; what an artefact does is another thing each time.
         """
+        found: dict[int, np.ndarray] = {}
+        kinds = self.early, self.other
+        has = [kind is not None and chance < kind.records for kind, chance in zip(kinds, rng.random(2), strict=True)]
+        if not any(has):
+            return found
         early = _early(r)
         size = _in_qrs(complex_)
-        found: dict[int, np.ndarray] = {}
-        for kind, mine in ((self.early, early), (self.other, ~early)):
-            if kind is None or not mine.any() or rng.random() >= kind.records:
+        for kind, there, mine in zip(kinds, has, (early, ~early), strict=True):
+            if kind is None or not there or not mine.any():
                 continue
             number = 1 + rng.binomial(mine.sum() - 1, kind.among_others(mine.sum()))
             odd = rng.permutation(np.flatnonzero(mine))[: min(number, max(1, int(_MOST * len(r))))]

@@ -88,9 +88,9 @@ def waves(time: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def coming(r: np.ndarray) -> np.ndarray:
-    """After how long, s, the next beat comes after each of these R times; after the last as usual."""
+    """After how long, s, the next beat comes after each of these R times; after the last as after the one before."""
     rr = np.diff(r)
-    return np.append(rr, np.median(rr) if len(rr) else USUAL_RR_S)
+    return np.append(rr, rr[-1] if len(rr) else USUAL_RR_S)
 
 
 def places(time: np.ndarray, rr: np.ndarray) -> np.ndarray:

@@ -85,10 +85,7 @@ def _hearts(
     In sums and products of NumPy alone, whose last bits do not depend on what is computed beside them.
     """
     channels = parts.complexes.shape[1]
-    beats = [_beats(parts, i, r, fs, n_samples, rng, odd) for i, (r, rng) in enumerate(zip(times, rngs, strict=True))]
-    of = np.repeat(np.arange(len(beats)), [len(each.first) for each in beats])
-    first, delay, rr, more = (np.concatenate(each) for each in list(zip(*beats, strict=True))[:4])
-    strange = np.concatenate([each.strange for each in beats])
+    of, first, delay, rr, more, strange = _beats(parts, times, fs, n_samples, rngs, odd)
     place, length = _places(delay, rr, fs)  # (beats, samples)
     before = place.astype(np.int32)
     rows = before + (of * (_FINE + 1))[:, None]
@@ -109,7 +106,7 @@ def _hearts(
     for beat in np.flatnonzero([each is not None for each in strange]):
         beyond, steps = (np.take(table, before[beat], axis=0) for table in _tables(strange[beat][None]))
         value[beat] += beyond + steps * (place[beat] - before[beat])[:, None]
-    y = np.zeros((len(beats), n_samples + 2 * length, channels), np.float32)
+    y = np.zeros((len(times), n_samples + 2 * length, channels), np.float32)
     for i, begin, drawn in zip(of.tolist(), first.tolist(), value, strict=True):
         if -length < begin < n_samples:
             y[i, length + begin : 2 * length + begin] += drawn
@@ -117,9 +114,11 @@ def _hearts(
 
 
 class _Beats(NamedTuple):
-    """Of one record's beats: number of the first sample, how long after R that is, s, the RR that follows, s, how they
-    differ (beats, 4, C), and what odd ones have beyond (C, LENGTH), None for others."""
+    """Beats that reach into their records: which record's each is, number of its first sample, how long after R that
+    is, s, the RR that follows, s, how it differs (beats, 4, C), and what an odd one has beyond (C, LENGTH), None for
+    others."""
 
+    of: np.ndarray
     first: np.ndarray
     delay: np.ndarray
     rr: np.ndarray
@@ -128,16 +127,21 @@ class _Beats(NamedTuple):
 
 
 def _beats(
-    parts: Parts, i: int, r: np.ndarray, fs: float, n_samples: int, rng: np.random.Generator, odd: Odd
+    parts: Parts, times: list[np.ndarray], fs: float, n_samples: int, rngs: list[np.random.Generator], odd: Odd
 ) -> _Beats:
-    """Those of record i that reach into it."""
+    """Those of all records."""
+    of = np.repeat(np.arange(len(times)), [len(each) for each in times])
+    r, rr = np.concatenate(times), np.concatenate([coming(each) for each in times])
     strange = np.full(len(r), None, object)
-    for number, form in odd.draw(r, parts.complexes[i], rng).items():
-        strange[number] = form
-    reach = (r > -_REACH_S) & (r < n_samples / fs + BEFORE_S)
-    rr, r = coming(r)[reach], r[reach]
-    first = np.ceil((r - BEFORE_S) * fs).astype(int)
-    return _Beats(first, first / fs - r, rr, _larger(parts, i, r, rng), strange[reach])
+    first = 0
+    for i, (each, rng) in enumerate(zip(times, rngs, strict=True)):
+        for number, form in odd.draw(each, parts.complexes[i], rng).items():
+            strange[first + number] = form
+        first += len(each)
+    more = _larger(parts, of, r, rngs)
+    kept = (r > -_REACH_S) & (r < n_samples / fs + BEFORE_S)
+    first_sample = np.ceil((r - BEFORE_S) * fs).astype(int)
+    return _Beats(*(each[kept] for each in (of, first_sample, first_sample / fs - r, rr, more, strange)))
 
 
 def _places(delay: np.ndarray, rr: np.ndarray, fs: float) -> tuple[np.ndarray, int]:
@@ -180,17 +184,28 @@ def _profiles() -> tuple[Tensor, np.ndarray]:
     return torch.from_numpy((finer * fade).astype(np.float32)), much
 
 
-def _larger(parts: Parts, i: int, r: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """How each beat differs, (beats, 4, C), as `Parts.variation`: with each breath in all leads, and by chance."""
-    breath = np.sin(2 * np.pi * (r / rng.uniform(*_BREATH_S) + rng.random())) * np.sqrt(2)
-    together = (breath[:, None] + rng.standard_normal((len(r), len(SIZES)))) / np.sqrt(2)
-    drawn = rng.standard_normal((len(r), *parts.variation.shape[1:]), dtype=np.float32)
-    drawn *= np.sqrt(_HEAVY / rng.chisquare(_HEAVY, (len(r), 1, 1))).astype(np.float32)  # some beats differ in all
-    common, own = parts.common[i], parts.variation[i].copy()
-    own[list(SIZES)] = np.sqrt(np.maximum(own[list(SIZES)] ** 2 - common[:, None] ** 2, 0))
-    drawn *= own
-    drawn[:, SIZES] += (together * common)[:, :, None]
-    limit = np.full((drawn.shape[1], 1), _MOST, np.float32)
+def _larger(parts: Parts, of: np.ndarray, r: np.ndarray, rngs: list[np.random.Generator]) -> np.ndarray:
+    """How each beat differs, (beats, 4, C), as `Parts.variation`: with each breath in all leads, and by chance.
+
+    From R times of records in turn, (beats,), and `of` which record each is, (beats,).
+    """
+    channels, n = parts.variation.shape[2], len(SIZES)
+    beats = np.bincount(of, minlength=len(rngs)).tolist()
+    breathing = np.stack([rng.random(2) for rng in rngs])
+    normal = np.concatenate(
+        [rng.standard_normal((k, n + (n + 1) * channels), np.float32) for rng, k in zip(rngs, beats, strict=True)]
+    )
+    heavy = np.concatenate([rng.chisquare(_HEAVY, k) for rng, k in zip(rngs, beats, strict=True)])
+    period = _BREATH_S[0] + (_BREATH_S[1] - _BREATH_S[0]) * breathing[:, 0]
+    breath = np.sin(2 * np.pi * (r / period[of] + breathing[of, 1])) * np.sqrt(2)
+    together = (breath[:, None] + normal[:, :n]) / np.sqrt(2)
+    drawn = normal[:, n:].reshape(len(r), n + 1, channels)
+    drawn = drawn * np.sqrt(_HEAVY / heavy).astype(np.float32)[:, None, None]  # some beats differ in all
+    own = parts.variation.copy()
+    own[:, SIZES] = np.sqrt(np.maximum(own[:, SIZES] ** 2 - parts.common[:, :, None] ** 2, 0))
+    drawn *= own[of]
+    drawn[:, SIZES] += (together * parts.common[of])[:, :, None]
+    limit = np.full((n + 1, 1), _MOST, np.float32)
     limit[SHIFT] = _MOST_SHIFT
     return np.clip(drawn, -limit, limit, out=drawn)
 
