@@ -29,6 +29,7 @@ from ecgveil.files import make_folder, write_atomic
 from ecgveil.intake import take_in
 from ecgveil.measure import measure
 from ecgveil.measure.beats import r_peaks
+from ecgveil.models import veil_looks
 from ecgveil.models.veil import Critic
 from ecgveil.recipe import load_recipe
 from ecgveil.sampling import load
@@ -62,6 +63,7 @@ VARIANTS: dict[str, tuple[dict[str, Any], list[tuple[Any, str, Any]]]] = {
     "veil": ({}, []),
     "without distances of marginals": ({"training.marginals": 0}, []),
     "without simple features for the critic": ({}, [(Critic, "look", blind(Critic.look))]),
+    "without features of P and T alone": ({}, [(veil_looks, "_ALONE_S", ()), (veil_looks, "_TIMED_S", ())]),
     "without changes": ({"training.augment_gain": 0.0}, []),
     "without averaging of weights": ({"training.ema": 0.0}, []),
     "a sixth of the penalty": ({"training.penalty": 0.5}, []),
@@ -81,7 +83,7 @@ def main() -> None:
     told = parser.parse_args()
     found = split(take_in(told.data, load_recipe("veil")).ecgs, seed=0)
     train = concat([found.train, found.validation])
-    lines = ["| | AUC | KS of features | KS of QRS variation | called normal |", "|---" * 5 + "|"]
+    lines = ["| | AUC | KS of features | KS of QRS variation | called normal | P longer by, ms |", "|---" * 6 + "|"]
     for name in told.parts:
         rows = [judged(name, seed, told, train, found.holdout) for seed in told.seeds]
         cells = (f"{np.mean(each):.3f} ({min(each):.3f} to {max(each):.3f})" for each in zip(*rows, strict=True))
@@ -101,7 +103,7 @@ def without(name: str) -> Iterator[dict[str, Any]]:
 
 
 def judged(name: str, seed: int, told: argparse.Namespace, train: ECGSet, held: ECGSet) -> list[float]:
-    """AUC, KS of features, KS of QRS variation and share normal; from what an earlier call left, where it did."""
+    """As `figures_of`; from what an earlier call left, where it did."""
     folder = told.out / f"{name.replace(' ', '-')}-{seed}"
     make_folder(told.out)
     note = folder.with_suffix(".json")
@@ -117,14 +119,17 @@ def judged(name: str, seed: int, told: argparse.Namespace, train: ECGSet, held: 
 
 
 def figures_of(made: ECGSet, train: ECGSet, held: ECGSet) -> list[float]:
+    """AUC, KS of features, KS of QRS variation, share called normal, and by how many ms P is longer on average."""
     known, real, fake = (prepare(each) for each in (train, held, made))
     draws = np.random.default_rng(0).permutation(len(fake)).reshape(DRAWS, -1)
     auc = np.mean([two_sample(real, fake[rows], seed=k, epochs=0).auc for k, rows in enumerate(draws)])
     both = _features(_shown(np.concatenate([known, fake]), NOISE, np.random.default_rng(0))).T
     apart = np.mean([ks(each[: len(known)], each[len(known) :]) for each in both])
     varied = [beat_variation(each, r_peaks(each))[:, 0] for each in (train, made)]
-    normal = float((measure(made)["conclusion"] == "normal").mean())
-    return [float(auc), float(apart), ks(*varied), normal]
+    measured = measure(made)
+    normal = float((measured["conclusion"] == "normal").mean())
+    longer = float(measured["p_duration_ms"].mean() - measure(train)["p_duration_ms"].mean())
+    return [float(auc), float(apart), ks(*varied), normal, longer]
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
     pip install -c constraints.txt -e .
     python benchmarks/conditional.py --out DIR [--data ../shared/data/ptbxl_shape] [--steps N] [--number N] [--seed 0]
+        [--recipe superclass | --recipe veil-conditional --set data.units=sd]
 
 Folds 1 to 6 are trained on, all of them: 7 and 8 are what validates and tests. DIR/run is the run folder (interrupted,
 the same command goes on), DIR/samples the synthetic WFDB records, whose headers carry their labels; as many as were
@@ -20,7 +21,7 @@ from ecgveil.ecg import ECGSet
 from ecgveil.files import require_free
 from ecgveil.formats.wfdb_write import write, write_records_file
 from ecgveil.intake import take_in
-from ecgveil.recipe import Recipe, load_recipe
+from ecgveil.recipe import Recipe, load_recipe, parse_overrides
 from ecgveil.sampling import load
 from ecgveil.training.fit import fit
 
@@ -32,12 +33,14 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--data", type=Path, default=Path(__file__).parents[2] / "shared" / "data" / "ptbxl_shape")
     parser.add_argument("--recipe", default="superclass")
+    parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="settings of the recipe")
     parser.add_argument("--steps", type=int)
     parser.add_argument("--number", type=int)
     parser.add_argument("--seed", type=int, default=0)
     told = parser.parse_args()
     require_free(told.out / "samples")
-    recipe = load_recipe(told.recipe, {"training.steps": told.steps} if told.steps else None)
+    steps = {"training.steps": told.steps} if told.steps else {}
+    recipe = load_recipe(told.recipe, parse_overrides(told.set) | steps)
     train = training_folds(told.data, recipe)
     print(f"{len(train)} training ECGs of {len(set(train.patient_id))} patients; {count(train)}", flush=True)
     began = time.monotonic()

@@ -6,15 +6,10 @@ Sample k depends on (weights, seed, k) alone; see `models.draw`.
 from __future__ import annotations
 
 import copy
-import os
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
-import torch
 from torch import nn
 
 from ecgveil.base import FOLDER, NAME, find_run
@@ -27,10 +22,10 @@ from ecgveil.models import MODELS
 from ecgveil.models.conditions import Shown
 from ecgveil.models.draw import BLOCK, draw, draw_conditions
 from ecgveil.rhythm import PACES_BPM, Paced
+from ecgveil.threads import Done, side_by_side
 from ecgveil.training.run import RunFolder
 
 Span = float | tuple[float, float]
-Done = TypeVar("Done")
 
 
 class Run:
@@ -129,25 +124,9 @@ class Run:
     ) -> Iterator[Done]:
         """What `work` makes of each batch of `stream`, in order; the batches are made and worked on side by side.
 
-        `work` is called in threads of their own, as many as there are cores, each with one thread of torch; so have
-        other threads that begin meanwhile. Errors as `stream`.
+        `work` is called in threads; see `threads.side_by_side`. Errors as `stream`.
         """
-        spans = _spans(number, seed, batch_size)
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        threads = torch.get_num_threads()
-        # Each on a core of its own: threads of torch within these threads would be in each other's way.
-        pool = ThreadPoolExecutor(cores, initializer=torch.set_num_threads, initargs=(1,))
-        waiting: deque[Future[Done]] = deque()
-        try:
-            for span in spans:
-                waiting.append(pool.submit(lambda span: work(self._made(span, seed)), span))
-                if len(waiting) > cores:  # no more than these in memory
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            pool.shutdown(cancel_futures=True)
-            torch.set_num_threads(threads)
+        yield from side_by_side(lambda span: work(self._made(span, seed)), _spans(number, seed, batch_size))
 
     def tensors(self, number: int, *, seed: int = 0, batch_size: int = 64) -> Iterator[np.ndarray]:
         """The same samples as the network gives them, (n, *encoder.shape); see `stream`."""

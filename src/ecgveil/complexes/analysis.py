@@ -27,6 +27,7 @@ from ecgveil.complexes.variation import LEAST_BEATS, QRS_S, TIME_S, Beat, alone,
 from ecgveil.ecg import ECGSet
 from ecgveil.measure.beats import r_peaks
 from ecgveil.rhythm import rhythm_statistics
+from ecgveil.threads import side_by_side
 
 _WANDER_HZ = 0.6  # up to which a beat may lie on a slow wave of its own
 _SMOOTH = 0.05  # weight of a complex's second difference
@@ -85,15 +86,17 @@ def analyse(ecgs: ECGSet, times: list[np.ndarray], progress: Progress = silent) 
     progress : called with (done, total)
     """
     mix = electrodes(ecgs.leads)
-    found, refined, odd = [], [], []
-    for row, r in enumerate(times):
-        one, better, oddities = _one(ecgs.signal[row].astype(float), ecgs.fs, r, mix)
-        found.append(one)
-        refined.append(better)
-        odd.append(oddities)
+
+    def taken_apart(row: int) -> tuple[tuple[np.ndarray, ...], np.ndarray, Oddities]:
+        return _one(ecgs.signal[row].astype(float), ecgs.fs, times[row], mix)
+
+    every = []
+    for row, each in enumerate(side_by_side(taken_apart, range(len(times)))):
+        every.append(each)
         progress(row + 1, len(times))
+    found, refined, odd = zip(*every, strict=True)
     columns = [np.array(each, np.float32) for each in zip(*found, strict=True)]
-    return Taken(Parts(*columns), refined, odd)
+    return Taken(Parts(*columns), list(refined), list(odd))
 
 
 def _one(

@@ -17,7 +17,8 @@ from ecgveil.rhythm import STATISTICS
 
 _BANDS_HZ = np.geomspace(2.0, RATE_HZ / 2 + 0.1, 13)
 _LEVELS, _SLOPES = (3, 12, 25, 64, 128, 192, 230, 243, 252), (64, 128, 192, 230, 243, 252)  # of LENGTH, sorted
-_P_S, _QRS_S, _T_S = (-0.3, -0.05), (-0.06, 0.1), (0.1, 0.56)  # from R: beside QRS the others would hardly be seen
+_P_S, _QRS_S, _T_S = (-0.3, -0.05), (-0.06, 0.1), (0.1, 0.56)  # from R
+_ALONE_S, _TIMED_S = (_P_S, _T_S), (_P_S, _QRS_S, _T_S)  # beside QRS the others would hardly be seen
 _WAVE_LEVELS, _WAVE_SLOPES = (0.02, 0.25, 0.5, 0.75, 0.98), (0.5, 0.8, 0.98)  # shares of a wave's samples, sorted
 _CONSTANT = 1e-3
 _TAPER = 20  # samples at either end
@@ -60,12 +61,12 @@ def simple_features(complexes: Tensor) -> Tensor:
     above = np.triu_indices(complexes.shape[1], 1)
     correlation = (unit @ unit.transpose(1, 2))[:, *above]
     of_leads = [power, levels, slopes, torch.log(size)]
-    for start, stop in (_P_S, _T_S):
+    for start, stop in _ALONE_S:
         wave = complexes[:, :, _sample(start) : _sample(stop)]
         of_leads.append(_sorted_at(wave, _places(_WAVE_LEVELS, wave.shape[2])))
         steep = _sorted_at(wave.diff(dim=2).abs(), _places(_WAVE_SLOPES, wave.shape[2] - 1))
         of_leads.append(torch.log(steep + 1e-3))
-    times = [_when(complexes[:, :, _sample(start) : _sample(stop)]) for start, stop in (_P_S, _QRS_S, _T_S)]
+    times = [_when(complexes[:, :, _sample(start) : _sample(stop)]) for start, stop in _TIMED_S]
     return torch.cat([torch.cat(of_leads, dim=2).flatten(1), correlation, *times], dim=1)
 
 

@@ -71,7 +71,9 @@ class Players:
                 own = {key.removeprefix(prefix): value for key, value in flat.items() if key.startswith(prefix)}
                 getattr(self, name).load_state_dict(own)
         except RuntimeError as error:
-            raise RunError("state.safetensors does not fit recipe.toml; the run is damaged: fit again") from error
+            raise RunError(
+                "state.safetensors does not fit recipe.toml: it is damaged, or of another version of ecgveil; fit again"
+            ) from error
         for name, optimizer in zip(("generator", "critic"), self.optimizers, strict=True):
             moments: dict[int, dict[str, Tensor]] = {}
             for key, value in flat.items():
