@@ -3,9 +3,10 @@
     pip install -c constraints.txt -e .
     python benchmarks/quality.py --out DIR [--recipes wavegan-star pulse2pulse veil] [--minutes 90] [--number 500]
         [--data FOLDER ...] [--seed 0] [--set veil:training.batch=64 ...] [--quick]
+        [--begin veil:base] [--held 0.15]
 
-15 % of the patients are held out, the rest is trained on. The minutes are of two cores, thus twice as many of processor
-time, on as many threads as OMP_NUM_THREADS says. How many steps fit into them is found by a few that are thrown away;
+A share of the patients is held out, the rest is trained on. The minutes are of two cores, thus twice as many of core
+minutes, on as many threads as OMP_NUM_THREADS says. How many steps fit into them is found by a few that are thrown away;
 what the training then took is told. Interrupted, the same command goes on. DIR/table.md has every figure beside that of
 real ECGs against real ones; DIR/RECIPE holds run, samples and report, and draws real ECGs, so it is the keeper's.
 """
@@ -46,6 +47,8 @@ def main() -> None:
     parser.add_argument("--data", type=Path, nargs="+", default=[DATA / "cinc2011", DATA / "ludb"])
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--set", nargs="*", default=[], metavar="RECIPE:KEY=VALUE")
+    parser.add_argument("--begin", nargs="*", default=[], metavar="RECIPE:RUN", help="what run a recipe goes on from")
+    parser.add_argument("--held", type=float, default=0.15, help="share of patients that are held out")
     parser.add_argument("--quick", action="store_true", help="evidence of few ECGs")
     told = parser.parse_args()
     found = {name: judged(name, told) for name in told.recipes}
@@ -60,13 +63,15 @@ def judged(name: str, told: argparse.Namespace) -> dict:
         return json.loads((folder / "figures.json").read_text())
     settings = parse_overrides([each.split(":", 1)[1] for each in told.set if each.startswith(f"{name}:")])
     recipe = load_recipe(name, settings)
-    parts = split(take_in(told.data, recipe).ecgs, seed=told.seed)
+    base = dict(each.split(":", 1) for each in told.begin).get(name)
+    fractions = (0.85 - told.held, 0.15, told.held)
+    parts = split(take_in(told.data, recipe).ecgs, seed=told.seed, fractions=fractions)
     train = concat([parts.train, parts.validation])
     print(f"{name}: {len(train)} ECGs to train on, {len(parts.holdout)} held out", flush=True)
     steps = planned(name, settings, train, folder, told)
     began = time.process_time()
     recipe = load_recipe(name, {**settings, "training.steps": steps})
-    run = fit(train, recipe, folder / "run", seed=told.seed, use_all=True, resume=True)
+    run = fit(train, recipe, folder / "run", seed=told.seed, use_all=True, resume=True, base=base)
     minutes = (time.process_time() - began) / 60
     synthetic = load(run.path).sample(told.number, seed=told.seed)
     real, held = (each.pick(synthetic.leads) for each in (train, parts.holdout))
