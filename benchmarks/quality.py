@@ -6,9 +6,10 @@
         [--begin veil:base] [--held 0.15]
 
 A share of the patients is held out, the rest is trained on. The minutes are of two cores, thus twice as many of core
-minutes, on as many threads as OMP_NUM_THREADS says. How many steps fit into them is found by a few that are thrown away;
-what the training then took is told. Interrupted, the same command goes on. DIR/table.md has every figure beside that of
-real ECGs against real ones; DIR/RECIPE holds run, samples and report, and draws real ECGs, so it is the keeper's.
+minutes, on as many threads as OMP_NUM_THREADS says. How many steps fit into them is found by a few that are thrown
+away; what the training then took is told. Interrupted, the same command goes on. DIR/table.md has every figure beside
+that of real ECGs against real ones; DIR/RECIPE holds run, samples and report, and draws real ECGs, so it is the
+keeper's.
 """
 
 import argparse
