@@ -7,9 +7,9 @@
 
 A share of the patients is held out, the rest is trained on. The minutes are of two cores, thus twice as many of core
 minutes, on as many threads as OMP_NUM_THREADS says. How many steps fit into them is found by a few that are thrown
-away; what the training then took is told. Interrupted, the same command goes on. DIR/table.md has every figure beside
-that of real ECGs against real ones; DIR/RECIPE holds run, samples and report, and draws real ECGs, so it is the
-keeper's.
+away; what the training then took is told. Interrupted, the same command goes on; other minutes need another DIR.
+DIR/table.md has every figure beside that of real ECGs against real ones; DIR/RECIPE holds run, samples and report, and
+draws real ECGs, so it is the keeper's.
 """
 
 import argparse
@@ -70,10 +70,16 @@ def judged(name: str, told: argparse.Namespace) -> dict:
     train = concat([parts.train, parts.validation])
     print(f"{name}: {len(train)} ECGs to train on, {len(parts.holdout)} held out", flush=True)
     steps = planned(name, settings, train, folder, told)
+    spent = folder / "spent.json"  # core seconds, of all calls
+    before = json.loads(spent.read_text())["seconds"] if spent.is_file() else 0.0
     began = time.process_time()
+
+    def kept(row: dict) -> None:
+        write_atomic(spent, json.dumps({"seconds": before + time.process_time() - began, "step": row["step"]}))
+
     recipe = load_recipe(name, {**settings, "training.steps": steps})
-    run = fit(train, recipe, folder / "run", seed=told.seed, use_all=True, resume=True, base=base)
-    minutes = (time.process_time() - began) / 60
+    run = fit(train, recipe, folder / "run", seed=told.seed, use_all=True, resume=True, base=base, on_log=kept)
+    minutes = json.loads(spent.read_text())["seconds"] / 60
     synthetic = load(run.path).sample(told.number, seed=told.seed)
     real, held = (each.pick(synthetic.leads) for each in (train, parts.holdout))
     evidence = evaluate(real, held, synthetic, seed=told.seed, quick=told.quick)

@@ -46,6 +46,7 @@ def main() -> None:
     number = min(told.number, len(real))
     if told.surest:
         real, synthetic = surest(real, run.sample(len(real), seed=told.seed), number, told.seed)
+        number = len(real)
     else:
         synthetic = run.sample(number, seed=told.seed)
         real = real.take(np.sort(np.random.default_rng(told.seed).permutation(len(real))[:number]))

@@ -17,7 +17,7 @@ SOURCE = ROOT / "src" / "ecgveil"
 # Each layer may import from those above it, and from itself where it is a folder.
 LAYERS = [
     ["errors"],
-    ["leads", "streams", "rhythm"],
+    ["leads", "streams", "rhythm", "threads"],
     ["ecg", "base"],
     ["files"],
     ["formats", "paper"],
@@ -37,7 +37,7 @@ LAYERS = [
 ALONE = {
     # It knows no leads and no files; of complexes, how long they are.
     "models": {"errors", "streams", "rhythm", "complexes"},
-    "complexes": {"errors", "ecg", "measure", "rhythm"},
+    "complexes": {"errors", "ecg", "measure", "rhythm", "threads"},
     "rhythm": {"errors"},
     # It sees arrays, not generators, runs or paths.
     "evaluation": {"errors", "ecg", "leads", "measure", "streams", "tables"},

@@ -7,7 +7,7 @@ from ecgveil.base import FOLDER, find_run
 from ecgveil.errors import ConfigError, RunError
 from ecgveil.leads import LEADS_8, LEADS_12
 from ecgveil.measure import measure
-from ecgveil.pipeline import places
+from ecgveil.pipeline import places, write_samples
 from ecgveil.recipe import load_recipe
 from ecgveil.sampling import load
 from ecgveil.training.fit import fit
@@ -57,6 +57,17 @@ def test_base_draws_ecgs_of_the_heart_rate_asked_for():
     ecgs = load("base").bearing(heart_rate=(58, 62)).sample(16, seed=1)
     assert (ecgs.leads, ecgs.fs, ecgs.n_samples) == (LEADS_12, 500.0, 5000)
     assert np.median(measure(ecgs)["heart_rate_bpm"]) == pytest.approx(60, abs=2)
+
+
+def test_headers_say_that_base_drew_them_and_at_which_heart_rate(tmp_path):
+    run, silent = load("base"), {"seed": 3, "batch_size": 16, "progress": lambda done, total: None}
+    (tmp_path / "asked").mkdir()
+    write_samples(run.bearing(heart_rate=(58, 62)), tmp_path / "asked", 1, **silent)
+    header = (tmp_path / "asked" / "synthetic_000000.hea").read_text()
+    assert "# base model, recipe veil, seed 3; a heart rate of 58 to 62 bpm asked for\n" in header
+    (tmp_path / "any").mkdir()
+    write_samples(run, tmp_path / "any", 1, **silent)
+    assert "# base model, recipe veil, seed 3\n" in (tmp_path / "any" / "synthetic_000000.hea").read_text()
 
 
 def test_training_goes_on_from_base(clinic, tmp_path):

@@ -104,13 +104,27 @@ def test_a_label_of_few_is_brought_to_its_own_distribution():
     assert raised.item() == pytest.approx(3, abs=0.5)
 
 
+def test_whoever_bears_a_label_counts_once_and_nine_are_too_few():
+    real, bears = samples(40), torch.zeros(40, 1)
+    bears[:30] = 1
+
+    def of(people):
+        marginals = Marginals(groups, real, torch.Generator().manual_seed(0), bears, 1, people)
+        return marginals._bearing[0].real["numbers"] if 0 in marginals._bearing else None
+
+    assert len(of([str(k) for k in range(40)])) == 30
+    assert len(of([str(k % 10) for k in range(40)])) == 10
+    assert of([str(k % 9) for k in range(40)]) is None
+
+
 def test_features_tell_when_p_is_and_how_long():
-    """A P wave of a cosine's half, 40 ms later and twice as long."""
+    """A P wave of a cosine's half, 40 ms later and twice as long, before a QRS twenty times as steep."""
     time = torch.arange(256) / 250 - 0.36
+    qrs = torch.exp(-0.5 * (time / 0.012) ** 2)
 
     def with_p(at: float, long: float) -> torch.Tensor:
         inside = (time - at).abs() < long / 2
-        return torch.where(inside, torch.cos(torch.pi * (time - at) / long), 0.0).expand(1, 2, -1)
+        return (torch.where(inside, 0.1 * torch.cos(torch.pi * (time - at) / long), 0.0) + qrs).expand(1, 2, -1)
 
     usual, late, long = (simple_features(with_p(*each))[0] for each in ((-0.2, 0.06), (-0.16, 0.06), (-0.2, 0.12)))
     assert (late - usual)[-6].item() == pytest.approx(0.04, abs=0.002)

@@ -13,7 +13,7 @@ from ecgveil.models.contract import Context, looked, stack
 from ecgveil.models.draw import draw, draw_conditions
 from ecgveil.models.pulse2pulse import Pulse2PulseSettings, phase_shuffle, upsampled_conv
 from ecgveil.models.wavegan import WaveGanSettings
-from ecgveil.rhythm import LabelledRhythm, Rhythm, rhythm_statistics
+from ecgveil.rhythm import LabelledRhythm, Rhythm, beat_times, rhythm_statistics
 from ecgveil.training.objectives import OBJECTIVES, Pair
 
 RHYTHM = Rhythm.fit([0.8 + 0.02 * np.random.default_rng(i).standard_normal(12) for i in range(30)], seed=0)
@@ -115,6 +115,32 @@ def test_phase_shuffle_shifts_each_sample_and_mirrors_the_ends():
     expected = {tuple((9 - (9 - (np.arange(10) + shift).__abs__()).__abs__()).tolist()) for shift in range(-2, 3)}
     assert seen == expected
     assert torch.equal(phase_shuffle(x, 0, torch.Generator()), x)
+
+
+def test_beats_of_a_record_are_the_same_alone_and_among_others():
+    statistics = np.array([[np.log(60 / bpm), np.log(0.04), np.log(0.03), 0.1] for bpm in (30, 60, 75, 150)])
+
+    def drawn(rows):
+        return beat_times([np.random.default_rng(k) for k in rows], statistics[rows], 10.0)
+
+    for k, times in enumerate(drawn([0, 1, 2, 3])):
+        np.testing.assert_array_equal(times, drawn([k])[0])
+        assert times[0] < -0.9  # within one beat of -3
+        assert times[-1] >= 13
+        assert np.diff(times).mean() == pytest.approx(np.exp(statistics[k, 0]), rel=0.15)
+
+
+def test_early_beats_are_as_frequent_as_asked_for_and_followed_by_a_pause():
+    calm = np.array([[np.log(0.8), np.log(0.004), np.log(0.004), 0.1]] * 500)
+    early = after = 0.0
+    for times in beat_times([np.random.default_rng(k) for k in range(500)], calm, 10.0):
+        rr = np.diff(times)
+        premature = np.flatnonzero(rr[:-1] < 0.7)
+        early += len(premature) / len(rr[:-1]) / 500
+        after += (rr[premature + 1] > 0.85).sum() / max(len(premature), 1) / 500
+        assert (np.diff(premature) > 2).all()
+    assert 0.06 < early < 0.1  # of those that follow too soon none
+    assert after > 0.7  # records without any aside
 
 
 def test_clocks_know_the_beats():

@@ -17,7 +17,7 @@ from ecgveil.rhythm import STATISTICS
 
 _BANDS_HZ = np.geomspace(2.0, RATE_HZ / 2 + 0.1, 13)
 _LEVELS, _SLOPES = (3, 12, 25, 64, 128, 192, 230, 243, 252), (64, 128, 192, 230, 243, 252)  # of LENGTH, sorted
-_P_S, _QRS_S, _T_S = (-0.3, -0.05), (-0.06, 0.1), (0.1, 0.56)  # from R
+_P_S, _QRS_S, _T_S = (-0.3, -0.07), (-0.06, 0.1), (0.1, 0.56)  # from R; a little of QRS would outweigh P
 _ALONE_S, _TIMED_S = (_P_S, _T_S), (_P_S, _QRS_S, _T_S)  # beside QRS the others would hardly be seen
 _WAVE_LEVELS, _WAVE_SLOPES = (0.02, 0.25, 0.5, 0.75, 0.98), (0.5, 0.8, 0.98)  # shares of a wave's samples, sorted
 _CONSTANT = 1e-3

@@ -140,6 +140,7 @@ def fit(
             players,
             windows,
             conditions=encode(folder.conditions, train_part),
+            people=train_part.patient_id,
             recipe=recipe,
             seed=seed,
             folder=folder,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -88,6 +88,7 @@ def train(
     windows: np.ndarray,
     *,
     conditions: np.ndarray | None = None,
+    people: Sequence[str],
     recipe: Recipe,
     seed: int,
     folder: RunFolder,
@@ -104,6 +105,7 @@ def train(
     ----------
     windows : encoded training windows, float32 (n, ...)
     conditions : of each window, float32 (n, k); None where no labels are learned
+    people : whose each window is
     on_log : called with each row of metrics, after it was written
     on_picture : called with (step, averaged generator) where a picture is due
     stop : asked after each step
@@ -118,7 +120,7 @@ def train(
     data = Windows(torch.from_numpy(windows), conditions)
     if hasattr(players.critic, "know"):
         players.critic.know(data.tensor.to(fabric.device))
-    marginals = _marginals(data, recipe, seed, fabric.device)
+    marginals = _marginals(data, people, recipe, seed, fabric.device)
     watch = Watch(players, data, validation, recipe, seed, total, fabric.device, folder.metrics())
     pictures = _picture_steps(total, t.pictures)
     snapshots = {round(total * i / t.snapshots) for i in range(1, t.snapshots + 1)}
@@ -155,13 +157,15 @@ def _save(folder: RunFolder, step: int, players: Players, chooser: Chooser | Non
     folder.save(step, players.state(), weights, choice)
 
 
-def _marginals(data: Windows, recipe: Recipe, seed: int, device: torch.device) -> Marginals | None:
+def _marginals(
+    data: Windows, people: Sequence[str], recipe: Recipe, seed: int, device: torch.device
+) -> Marginals | None:
     groups = MODELS[recipe.model["architecture"]].groups
     if not recipe.training.marginals or groups is None:
         return None
     rng = torch.Generator().manual_seed(int(stream(seed, TORCH).integers(2**63)))
     conditions = data.told(np.arange(len(data.tensor)), device)
-    return Marginals(groups, data.tensor.to(device), rng, conditions, len(recipe.data.classes))
+    return Marginals(groups, data.tensor.to(device), rng, conditions, len(recipe.data.classes), people)
 
 
 def _step(

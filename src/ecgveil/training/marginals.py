@@ -11,7 +11,7 @@ generator as one of many, which a critic that sees one such sample a batch canno
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -27,7 +27,7 @@ _DIRECTIONS = 256
 _WEIGHTS = {"levels": 1.0, "bends": 1.0, "features": 3.0, "numbers": 1.0, "components": 2.0}
 _JOINT_WEIGHT = 2.0
 _SCALE = 1 / 20  # of all together, beside a critic's loss
-_LEAST_OF_A_LABEL = 10  # samples: fewer tell no distribution
+_LEAST_OF_A_LABEL = 10  # people: of fewer it would be their own numbers
 
 Groups = Callable[[Tensor], dict[str, Tensor]]
 
@@ -44,6 +44,7 @@ class Marginals:
         what goes with a condition is seen
     rng : draws those that stand for the rest where there are many
     labels : how many values of a condition, the first ones, are labels: 1 where borne
+    people : whose each sample is; within a label each of them counts once
     """
 
     def __init__(
@@ -53,10 +54,13 @@ class Marginals:
         rng: torch.Generator,
         conditions: Tensor | None = None,
         labels: int = 0,
+        people: Sequence[str] | None = None,
     ):
         self._groups = groups
+        whose = np.array(range(len(real)) if people is None else people)
         if len(real) > _MOST_REAL:
-            rows = torch.randperm(len(real), generator=rng)[:_MOST_REAL].to(real.device)
+            rows = torch.randperm(len(real), generator=rng)[:_MOST_REAL]
+            whose, rows = whose[rows.numpy()], rows.to(real.device)
             real, conditions = real[rows], None if conditions is None else conditions[rows]
         with torch.no_grad():
             raw = self._of(real, conditions)
@@ -68,10 +72,11 @@ class Marginals:
             compared = self._compared(plain)
             self._whole = _Population.of(compared)
             self._bearing: dict[int, _Population] = {}
-            for label in range(labels if conditions is not None else 0):
-                borne = conditions[:, label] > 0.5  # type: ignore[index]
-                if borne.sum() >= _LEAST_OF_A_LABEL:
-                    self._bearing[label] = _Population.of({name: each[borne] for name, each in compared.items()})
+            for label in range(0 if conditions is None else labels):
+                borne = np.flatnonzero(conditions[:, label].cpu() > 0.5)  # type: ignore[index]
+                mine = borne[np.unique(whose[borne], return_index=True)[1]]
+                if len(mine) >= _LEAST_OF_A_LABEL:
+                    self._bearing[label] = _Population.of({name: each[mine] for name, each in compared.items()})
 
     def label(self, rng: np.random.Generator) -> int | None:
         """Of which label the samples of the next comparison are to be; None for those of the whole population."""
