@@ -55,6 +55,10 @@ def none_odd(complex_: np.ndarray, rest: np.ndarray, beats: list) -> np.ndarray:
     return np.zeros(len(beats), bool)
 
 
+def no_waves(complexes: torch.Tensor) -> torch.Tensor:
+    return complexes.new_zeros(len(complexes), 1)
+
+
 def noisy(complex_: np.ndarray, *more: Any) -> np.ndarray:
     return complex_
 
@@ -64,7 +68,7 @@ VARIANTS: dict[str, tuple[dict[str, Any], list[tuple[Any, str, Any]]]] = {
     "veil": ({}, []),
     "without distances of marginals": ({"training.marginals": 0}, []),
     "without simple features for the critic": ({}, [(Critic, "look", blind(Critic.look))]),
-    "without features of P and T alone": ({}, [(veil_looks, "_ALONE_S", ()), (veil_looks, "_TIMED_S", ())]),
+    "without features of P and T alone": ({}, [(veil_looks, "_of_waves", no_waves)]),
     "without changes": ({"training.augment_gain": 0.0}, []),
     "without averaging of weights": ({"training.ema": 0.0}, []),
     "a sixth of the penalty": ({"training.penalty": 0.5}, []),

@@ -17,8 +17,8 @@ from ecgveil.rhythm import STATISTICS
 
 _BANDS_HZ = np.geomspace(2.0, RATE_HZ / 2 + 0.1, 13)
 _LEVELS, _SLOPES = (3, 12, 25, 64, 128, 192, 230, 243, 252), (64, 128, 192, 230, 243, 252)  # of LENGTH, sorted
-_P_S, _QRS_S, _T_S = (-0.3, -0.07), (-0.06, 0.1), (0.1, 0.56)  # from R; a little of QRS would outweigh P
-_ALONE_S, _TIMED_S = (_P_S, _T_S), (_P_S, _QRS_S, _T_S)  # beside QRS the others would hardly be seen
+# From R; beside QRS the others would hardly be seen, and a little of it would outweigh P.
+_P_S, _QRS_S, _T_S = (-0.3, -0.07), (-0.06, 0.1), (0.1, 0.56)
 _WAVE_LEVELS, _WAVE_SLOPES = (0.02, 0.25, 0.5, 0.75, 0.98), (0.5, 0.8, 0.98)  # shares of a wave's samples, sorted
 _CONSTANT = 1e-3
 _TAPER = 20  # samples at either end
@@ -42,8 +42,12 @@ def _bends(complexes: Tensor) -> Tensor:
 
 
 def simple_features(complexes: Tensor) -> Tensor:
-    """Of each lead log power in bands, levels, log slopes, log size, and levels and log slopes of P and T alone; of
-    pairs correlation; of P, QRS and T when and how long: (B, C, LENGTH) -> (B, k)."""
+    """Of whole complexes, then of their waves: (B, C, LENGTH) -> (B, k)."""
+    return torch.cat([_of_wholes(complexes), _of_waves(complexes)], dim=1)
+
+
+def _of_wholes(complexes: Tensor) -> Tensor:
+    """Of each lead log power in bands, levels, log slopes, log size; of pairs correlation."""
     device = complexes.device
     freqs = np.fft.rfftfreq(LENGTH, 1 / RATE_HZ)
     bands = torch.tensor(
@@ -60,14 +64,20 @@ def simple_features(complexes: Tensor) -> Tensor:
     unit = centred / size
     above = np.triu_indices(complexes.shape[1], 1)
     correlation = (unit @ unit.transpose(1, 2))[:, *above]
-    of_leads = [power, levels, slopes, torch.log(size)]
-    for start, stop in _ALONE_S:
+    of_leads = torch.cat([power, levels, slopes, torch.log(size)], dim=2)
+    return torch.cat([of_leads.flatten(1), correlation], dim=1)
+
+
+def _of_waves(complexes: Tensor) -> Tensor:
+    """Levels and log slopes of P and T alone in each lead; of P, QRS and T when and how long."""
+    found = []
+    for start, stop in (_P_S, _T_S):
         wave = complexes[:, :, _sample(start) : _sample(stop)]
-        of_leads.append(_sorted_at(wave, _places(_WAVE_LEVELS, wave.shape[2])))
+        levels = _sorted_at(wave, _places(_WAVE_LEVELS, wave.shape[2]))
         steep = _sorted_at(wave.diff(dim=2).abs(), _places(_WAVE_SLOPES, wave.shape[2] - 1))
-        of_leads.append(torch.log(steep + 1e-3))
-    times = [_when(complexes[:, :, _sample(start) : _sample(stop)]) for start, stop in _TIMED_S]
-    return torch.cat([torch.cat(of_leads, dim=2).flatten(1), correlation, *times], dim=1)
+        found += [levels.flatten(1), torch.log(steep + 1e-3).flatten(1)]
+    found += [_when(complexes[:, :, _sample(start) : _sample(stop)]) for start, stop in (_P_S, _QRS_S, _T_S)]
+    return torch.cat(found, dim=1)
 
 
 def _sample(time: float) -> int:
@@ -112,7 +122,8 @@ def groups(x: Tensor) -> dict[str, Tensor]:
         "levels": levels,
         "compressed": torch.asinh(5 * levels),
         "bends": torch.asinh(40 * _bends(complexes)).flatten(1),
-        "features": simple_features(complexes),
+        "features": _of_wholes(complexes),
+        "waves": _of_waves(complexes),
         "numbers": numbers,
     }
 

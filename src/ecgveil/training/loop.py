@@ -215,12 +215,12 @@ def _step(
         loss_generator = objective.generator_loss(critic, Pair(seen(real), seen(fake(rows)), told), rng, t)
     generator_loss = loss_generator.item()
     if marginals is not None and step % t.marginals_every == 0:
-        label = marginals.label(draws)
-        among = data.bearing(label)
-        many = among[draws.integers(len(among), size=t.marginals_batch)]
-        loss_generator = loss_generator + t.marginals * t.marginals_every * marginals.loss(
-            fake(many), rng, data.told(many, fabric.device), label
-        )
+        for part in marginals.parts(draws):
+            among = data.bearing(part)
+            many = among[draws.integers(len(among), size=t.marginals_batch)]
+            loss_generator = loss_generator + t.marginals * t.marginals_every * marginals.loss(
+                fake(many), rng, data.told(many, fabric.device), part
+            )
     if not torch.isfinite(loss_generator):
         generator_loss = float("nan")  # whichever part it was
     _update(players.optimizers[0], loss_generator, fabric)

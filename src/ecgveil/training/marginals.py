@@ -5,7 +5,7 @@ each figure varies. A distance between distributions has nothing to learn and so
 distance (Szekely and Rizzo 2013; in one dimension Cramer's), of each feature by itself and along random directions
 through many of them, fresh at each step, so that what goes together is seen too. Its gradient is unbiased, for the
 synthetic samples of a batch are compared with each other without themselves, and with many real ones at once. Where
-labels are learned, every other comparison is within one of them, whichever: a label of few is then as much to the
+labels are learned, samples of one of them, whichever, are compared besides: a label of few is then as much to the
 generator as one of many, which a critic that sees one such sample a batch cannot bring about.
 """
 
@@ -24,7 +24,8 @@ _MOST_REAL = 4096  # samples that stand for the population
 _MOST_FEATURES = 512  # of a kind, drawn anew at each step
 _COMPONENTS = 80
 _DIRECTIONS = 256
-_WEIGHTS = {"levels": 1.0, "bends": 1.0, "features": 3.0, "numbers": 1.0, "components": 2.0}
+_WEIGHTS = {"levels": 1.0, "bends": 1.0, "features": 3.0, "waves": 3.0, "numbers": 1.0, "components": 2.0}
+_JOINT = ("components", "features", "waves")  # kinds that are also compared along directions, with the numbers
 _JOINT_WEIGHT = 2.0
 _SCALE = 1 / 20  # of all together, beside a critic's loss
 _LEAST_OF_A_LABEL = 10  # people: of fewer it would be their own numbers
@@ -37,8 +38,8 @@ class Marginals:
 
     Parameters
     ----------
-    groups : samples (B, ...) -> features of several kinds, each (B, k); 'levels', 'compressed', 'bends', 'features' and
-        'numbers'. Of the compressed levels the principal components are compared
+    groups : samples (B, ...) -> features of several kinds, each (B, k); 'levels', 'compressed', 'bends', 'features',
+        'waves' and 'numbers'. Of the compressed levels the principal components are compared
     real : samples (n, ...)
     conditions : of each, (n, k), if there are any: along random directions they are compared like features, so that
         what goes with a condition is seen
@@ -78,11 +79,9 @@ class Marginals:
                 if len(mine) >= _LEAST_OF_A_LABEL:
                     self._bearing[label] = _Population.of({name: each[mine] for name, each in compared.items()})
 
-    def label(self, rng: np.random.Generator) -> int | None:
-        """Of which label the samples of the next comparison are to be; None for those of the whole population."""
-        if not self._bearing or rng.random() < 0.5:
-            return None
-        return int(rng.choice(list(self._bearing)))
+    def parts(self, rng: np.random.Generator) -> list[int | None]:
+        """What is to be compared in a step: the whole population (None), and one of the labels, whichever."""
+        return [None, int(rng.choice(list(self._bearing)))] if self._bearing else [None]
 
     def loss(
         self, fake: Tensor, rng: torch.Generator, conditions: Tensor | None = None, label: int | None = None
@@ -97,7 +96,7 @@ class Marginals:
         for name, each in x.items():
             columns = torch.randperm(each.shape[1], generator=rng)[:_MOST_FEATURES].to(each.device)
             total = total + _WEIGHTS[name] * _pull(each[:, columns], population.sorted[name][columns])
-        for kind in ("components", "features"):
+        for kind in _JOINT:
             mine, theirs = (torch.cat([all_[kind], all_["numbers"]], dim=1) for all_ in (x, population.real))
             directions = _directions(mine.shape[1], rng).to(mine.device)
             total = total + _JOINT_WEIGHT * _pull(mine @ directions, (theirs @ directions).T.sort(dim=1).values)
