@@ -1,8 +1,8 @@
 """How old people are and how fast their hearts beat: a smooth density of both, from which no one's own numbers come.
 
 A Gaussian over people, one point each, cut off at percentiles that are rounded outwards, so that no bound is one
-person's own; wider, and many of whom bradycardia is asked for would have a heart rate that is none. It is laid on a grid
-of whole years and whole beats per minute, where cutting it to a range that somebody asks for stays exact.
+person's own; wider, and many of whom bradycardia is asked for would have a heart rate that is none. It is laid on a
+grid of whole years and whole beats per minute, where cutting it to a range that somebody asks for stays exact.
 """
 
 from __future__ import annotations
