@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from ecgveil.models.veil_looks import changed, groups, simple_features
+from ecgveil.models.veil_looks import changed, groups, simple_features, spread
 from ecgveil.rhythm import STATISTICS
 from ecgveil.training.marginals import Marginals, _pull
 
@@ -129,3 +129,13 @@ def test_features_tell_when_p_is_and_how_long():
     assert (late - usual)[-6].item() == pytest.approx(0.04, abs=0.002)
     assert (long - usual)[-5].item() == pytest.approx(np.log(2), abs=0.1)
     assert (long - usual)[-6].item() == pytest.approx(0, abs=0.002)
+
+
+def test_one_artefact_does_not_hide_how_all_others_vary():
+    x = torch.randn(2000, 3, generator=torch.Generator().manual_seed(0))
+    x[0, 1] = 1e4
+    x[:, 2] = 0
+    x[:20, 2] = 1  # a label of few
+    assert spread(x)[:2].numpy() == pytest.approx([1, 1], abs=0.05)
+    assert spread(x)[2].item() == pytest.approx(0.1, abs=0.01)
+    assert torch.isinf(spread(torch.ones(5, 1))).all()

@@ -109,9 +109,12 @@ def _sorted_at(x: Tensor, places: tuple[int, ...]) -> Tensor:
 
 
 def spread(features: Tensor) -> Tensor:
-    """Standard deviations of columns, (k,); infinite where one does not vary, so that it tells nothing."""
-    sd = features.std(dim=0)
-    return torch.where(sd > _CONSTANT, sd, torch.inf)
+    """Usual spreads of columns, (k,): half the way between what in a Gaussian are one standard deviation below and one
+    above its middle, so that one artefact does not hide how all others vary. Infinite where a column does not vary."""
+    ordered = features.sort(dim=0).values
+    low, high = (ordered[round(share * (len(ordered) - 1))] for share in (0.16, 0.84))
+    usual, sd = (high - low) / 2, features.std(dim=0)
+    return torch.where(usual > _CONSTANT, usual, torch.where(sd > _CONSTANT, sd, torch.inf))
 
 
 def groups(x: Tensor) -> dict[str, Tensor]:
