@@ -38,11 +38,11 @@ def test_no_run_is_made_under_that_name(clinic, tmp_path, monkeypatch):
     assert not (tmp_path / "base").exists()
 
 
-def test_no_ecg_of_base_is_louder_than_a_recorder_allows():
+def test_no_ecg_of_base_is_far_louder_than_recorders_allow():
     run = load("base")
-    for k in (98, 790, 1998):  # whose noise the network makes many times as loud as any recording's
+    for k in (867, 981, 1292):  # of 2,000 those that the network makes loudest: 58 to 370 mV, were nothing cut
         [ecg] = run._made((k // 16 * 16, k + 1), 0).signal[-1:]
-        assert np.abs(ecg).max() < 15
+        assert np.abs(ecg).max() < 25
 
 
 def test_base_is_small_whole_and_says_what_it_is():
