@@ -55,8 +55,8 @@ def none_odd(complex_: np.ndarray, rest: np.ndarray, beats: list) -> np.ndarray:
     return np.zeros(len(beats), bool)
 
 
-def no_waves(complexes: torch.Tensor) -> torch.Tensor:
-    return complexes.new_zeros(len(complexes), 1)
+def no_waves(complexes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    return torch.zeros_like(complexes[:, :, :1]), torch.zeros_like(complexes[:, 0, :1])
 
 
 def noisy(complex_: np.ndarray, *more: Any) -> np.ndarray:

@@ -42,12 +42,13 @@ def _bends(complexes: Tensor) -> Tensor:
 
 
 def simple_features(complexes: Tensor) -> Tensor:
-    """Of whole complexes, then of their waves: (B, C, LENGTH) -> (B, k)."""
-    return torch.cat([_of_wholes(complexes), _of_waves(complexes)], dim=1)
+    """Of whole complexes and of their waves, first what each lead has: (B, C, LENGTH) -> (B, k)."""
+    (whole, correlation), (waves, times) = _of_wholes(complexes), _of_waves(complexes)
+    return _flat(torch.cat([whole, waves], dim=2), torch.cat([correlation, times], dim=1))
 
 
-def _of_wholes(complexes: Tensor) -> Tensor:
-    """Of each lead log power in bands, levels, log slopes, log size; of pairs correlation."""
+def _of_wholes(complexes: Tensor) -> tuple[Tensor, Tensor]:
+    """Of each lead log power in bands, levels, log slopes, log size, (B, C, any); of pairs correlation, (B, pairs)."""
     device = complexes.device
     freqs = np.fft.rfftfreq(LENGTH, 1 / RATE_HZ)
     bands = torch.tensor(
@@ -58,26 +59,27 @@ def _of_wholes(complexes: Tensor) -> Tensor:
     taper[-_TAPER:] = taper[:_TAPER].flip(0)
     centred = complexes - complexes.mean(dim=2, keepdim=True)
     power = torch.log(torch.fft.rfft(centred * taper).abs().square() @ bands + 1e-4)
-    levels = _sorted_at(complexes, _LEVELS)
-    slopes = torch.log(_sorted_at(complexes.diff(dim=2).abs(), _SLOPES) + 1e-3)
     size = centred.norm(dim=2, keepdim=True) + 0.05
     unit = centred / size
     above = np.triu_indices(complexes.shape[1], 1)
     correlation = (unit @ unit.transpose(1, 2))[:, *above]
-    of_leads = torch.cat([power, levels, slopes, torch.log(size)], dim=2)
-    return torch.cat([of_leads.flatten(1), correlation], dim=1)
+    return torch.cat([power, _levels_and_slopes(complexes, _LEVELS, _SLOPES), torch.log(size)], dim=2), correlation
 
 
-def _of_waves(complexes: Tensor) -> Tensor:
-    """Levels and log slopes of P and T alone in each lead; of P, QRS and T when and how long."""
-    found = []
-    for start, stop in (_P_S, _T_S):
-        wave = complexes[:, :, _sample(start) : _sample(stop)]
-        levels = _sorted_at(wave, _places(_WAVE_LEVELS, wave.shape[2]))
-        steep = _sorted_at(wave.diff(dim=2).abs(), _places(_WAVE_SLOPES, wave.shape[2] - 1))
-        found += [levels.flatten(1), torch.log(steep + 1e-3).flatten(1)]
-    found += [_when(complexes[:, :, _sample(start) : _sample(stop)]) for start, stop in (_P_S, _QRS_S, _T_S)]
-    return torch.cat(found, dim=1)
+def _of_waves(complexes: Tensor) -> tuple[Tensor, Tensor]:
+    """Levels and log slopes of P and T alone in each lead, (B, C, any); of P, QRS and T when and how long, (B, 6)."""
+    p, qrs, t = (complexes[:, :, _sample(start) : _sample(stop)] for start, stop in (_P_S, _QRS_S, _T_S))
+    of_leads = [
+        _levels_and_slopes(wave, _places(_WAVE_LEVELS, wave.shape[2]), _places(_WAVE_SLOPES, wave.shape[2] - 1))
+        for wave in (p, t)
+    ]
+    return torch.cat(of_leads, dim=2), torch.cat([_when(wave) for wave in (p, qrs, t)], dim=1)
+
+
+def _levels_and_slopes(x: Tensor, levels: tuple[int, ...], slopes: tuple[int, ...]) -> Tensor:
+    """Of x, (B, C, T), its levels and log slopes at these places, sorted: (B, C, k)."""
+    steep = _sorted_at(x.diff(dim=2).abs(), slopes)
+    return torch.cat([_sorted_at(x, levels), torch.log(steep + 1e-3)], dim=2)
 
 
 def _sample(time: float) -> int:
@@ -117,6 +119,10 @@ def spread(features: Tensor) -> Tensor:
     return torch.where(usual > _CONSTANT, usual, torch.where(sd > _CONSTANT, sd, torch.inf))
 
 
+def _flat(of_leads: Tensor, rest: Tensor) -> Tensor:
+    return torch.cat([of_leads.flatten(1), rest], dim=1)
+
+
 def groups(x: Tensor) -> dict[str, Tensor]:
     """What is to be distributed as in the population, by kind: each (B, any)."""
     complexes, numbers = split(x)
@@ -125,8 +131,8 @@ def groups(x: Tensor) -> dict[str, Tensor]:
         "levels": levels,
         "compressed": torch.asinh(5 * levels),
         "bends": torch.asinh(40 * _bends(complexes)).flatten(1),
-        "features": _of_wholes(complexes),
-        "waves": _of_waves(complexes),
+        "features": _flat(*_of_wholes(complexes)),
+        "waves": _flat(*_of_waves(complexes)),
         "numbers": numbers,
     }
 
