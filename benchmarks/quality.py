@@ -75,7 +75,7 @@ def judged(name: str, told: argparse.Namespace) -> dict:
     began = time.process_time()
 
     def kept(row: dict) -> None:
-        write_atomic(spent, json.dumps({"seconds": before + time.process_time() - began, "step": row["step"]}))
+        write_atomic(spent, json.dumps({"seconds": before + time.process_time() - began}))
 
     recipe = load_recipe(name, {**settings, "training.steps": steps})
     run = fit(train, recipe, folder / "run", seed=told.seed, use_all=True, resume=True, base=base, on_log=kept)
