@@ -7,9 +7,9 @@
 
 A share of the patients is held out, the rest is trained on. The minutes are of two cores, thus twice as many of core
 minutes, on as many threads as OMP_NUM_THREADS says. How many steps fit into them is found by a few that are thrown
-away; what the training then took is told. Interrupted, the same command goes on; other minutes need another DIR.
-DIR/table.md has every figure beside that of real ECGs against real ones; DIR/RECIPE holds run, samples and report, and
-draws real ECGs, so it is the keeper's.
+away, unless `--set RECIPE:training.steps=` says; what the training then took is told. Interrupted, the same command
+goes on; other minutes need another DIR. DIR/table.md has every figure beside that of real ECGs against real ones;
+DIR/RECIPE holds run, samples and report, and draws real ECGs, so it is the keeper's.
 """
 
 import argparse
@@ -90,7 +90,9 @@ def judged(name: str, told: argparse.Namespace) -> dict:
 
 
 def planned(name: str, settings: dict, train: ECGSet, folder: Path, told: argparse.Namespace) -> int:
-    """Steps that fit into the minutes of two cores; once found, they stay."""
+    """Steps that fit into the minutes of two cores; once found, they stay. Those asked for come first."""
+    if "training.steps" in settings:
+        return int(settings["training.steps"])
     note = folder / "steps.json"
     if not note.is_file():
         folder.mkdir(parents=True, exist_ok=True)
