@@ -10,9 +10,11 @@ import torch
 from conftest import shaped, tiny
 from ecgveil.ecg import concat
 from ecgveil.errors import ConfigError, RecordError, RunError
+from ecgveil.models.contract import stack
 from ecgveil.recipe import recipe_names
 from ecgveil.sampling import load
 from ecgveil.split import split
+from ecgveil.streams import stream
 from ecgveil.training.choosing import candidate_steps
 from ecgveil.training.fit import fit
 from ecgveil.training.looks import Windows
@@ -481,3 +483,26 @@ def test_a_run_goes_on_from_another_on_other_records(clinic, tmp_path):
     wider = tiny("veil", model__width=12)
     with pytest.raises(ConfigError, match=r"is no run to go on from .*model.width 8 there, 12 here"):
         fit(ecgs, wider, tmp_path / "other", base=base.path)
+
+
+def test_a_run_goes_on_with_conditions_that_it_had_not_learned(clinic, tmp_path):
+    recipe = tiny("veil", training__steps=2)
+    ecgs = shaped(clinic, recipe)
+    base = fit(ecgs, recipe, tmp_path / "base", use_all=True)
+    asked = tiny("veil-conditional", training__steps=1, training__learning_rate=1e-12, training__ema=0.5)
+    labelled = shaped(clinic, asked)
+    adapted = fit(labelled, asked, tmp_path / "adapted", use_all=True, base=base.path)
+    before, after = (load_tensors(each.path / "state.safetensors")[0] for each in (base, adapted))
+    for name in before:
+        if name.startswith(("generator/", "critic/")) and name not in ("critic/mean", "critic/sd"):
+            size = before[name].shape[-1] if before[name].ndim else None
+            torch.testing.assert_close(after[name][..., :size], before[name], atol=1e-9, rtol=1e-6)
+    told = load(adapted.path)
+    noise = told.generator.draw(stream(0, 0), told.conditions.encode([("NORM",)])[0])
+    other = {**noise, "condition": told.conditions.encode([()])[0]}
+    one, two = (told.generator(stack([each])) for each in (noise, other))
+    torch.testing.assert_close(one, two, atol=1e-5, rtol=1e-5)
+    learned = fit(labelled, tiny("veil-conditional", training__steps=2), tmp_path / "two", use_all=True, base=base.path)
+    assert load_tensors(learned.path / "state.safetensors")[0]["critic/label.weight"].abs().sum() > 0
+    with pytest.raises(ConfigError, match=r"give recipe veil-conditional as it was there \(conditions"):
+        fit(ecgs, recipe, tmp_path / "back", base=adapted.path)

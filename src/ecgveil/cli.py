@@ -127,7 +127,7 @@ def fit(
         Path | None,
         typer.Option(
             "--from",
-            help="Run folder to go on from, of the recipe; base: the model that ships.",
+            help="Run folder to go on from: of the recipe, or veil for veil-conditional; base: the model that ships.",
             show_default=False,
         ),
     ] = None,

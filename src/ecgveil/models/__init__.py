@@ -13,6 +13,7 @@ class Model(NamedTuple):
     multiple: int = 1  # that the number of samples must be of
     needs_rhythm: bool = False
     takes_conditions: bool = False  # its critic judges under a condition
+    may_learn_conditions: bool = False  # later: they come last in what a layer hears
     groups: Any = None  # features of samples, by kind, that are to be distributed as in the population
     classifies: bool = False  # its critic has a class head where conditions are exclusive classes
 
@@ -40,6 +41,7 @@ MODELS = {
         dimensions=1,
         needs_rhythm=True,
         takes_conditions=True,
+        may_learn_conditions=True,
         groups=veil_looks.groups,
     ),
     "wavegan-star": Model(

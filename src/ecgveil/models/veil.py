@@ -140,6 +140,9 @@ class Critic(nn.Module):
         self.join = nn.Sequential(nn.Linear(2 * width * LENGTH // 2**4 + 128 + 1, 256), nn.LeakyReLU(0.2))
         self.whole = nn.Linear(256, 1)
         self.label = nn.Linear(context.n_conditions, 256) if context.n_conditions else None
+        if self.label is not None:  # at first a condition changes nothing
+            nn.init.zeros_(self.label.weight)
+            nn.init.zeros_(self.label.bias)
 
     @torch.no_grad()
     def know(self, real: Tensor) -> None:

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from ecgveil import paper
-from ecgveil.base import find_run, require_other_name
+from ecgveil.base import require_other_name
 from ecgveil.classes import count_classes, in_classes, undersample
 from ecgveil.ecg import ECGSet, concat
 from ecgveil.errors import ConfigError, RunError
@@ -28,6 +28,7 @@ from ecgveil.models.contract import Context
 from ecgveil.models.draw import draw
 from ecgveil.recipe import Recipe, load_recipe
 from ecgveil.split import Parts, split
+from ecgveil.training.beginning import begun_from, inherited, origin, told_apart
 from ecgveil.training.choosing import (
     FIRST,
     LEAST_PATIENTS,
@@ -79,7 +80,8 @@ def fit(
         chooses between the recipe's `training.candidates`, such as `ecgveil.evaluation.choice.judge`; not asked where
         `training.choose_by` is 'class-accuracy'
     base : a run to go on from, of the same model and form, or 'base' for the model that ships: its encoder and its
-        weights are where training begins; rhythm and conditions are fitted anew
+        weights are where training begins; rhythm and conditions are fitted anew. One that learned no conditions can be
+        gone on from with some
     on_prepare : called with (done, all) ECGs, where an encoder takes its time over them
     on_start : called once with (first step, all steps)
     on_log : called with each row of metrics; what the monitors found is in its 'warning'
@@ -118,7 +120,7 @@ def fit(
     fingerprint = _fingerprint(train_part, recipe.data.classes, recipe.data.conditions)
     choosing = _choosing(parts, recipe, judge)
     start = None if base is None else begun_from(base, recipe)
-    known = {"data_sha256": fingerprint, **choosing, **balance, **unread, **_origin(start)}
+    known = {"data_sha256": fingerprint, **choosing, **balance, **unread, **origin(start)}
     if exists:
         folder = _resumed(out, recipe, seed, known)
         players = Players(recipe, folder.context, seed)
@@ -247,7 +249,8 @@ def _begun(
     players = Players(recipe, Context(encoder.shape, recipe.data.fs, rhythm, size), seed)
     if start is not None:
         state, _ = load_tensors(start.path / "state.safetensors")
-        players.load(Players.networks(state))
+        state = Players.networks(state)
+        players.load(inherited(state, players.state()) if conditions and not start.conditions else state)
     folder = RunFolder.create(
         out,
         recipe=recipe,
@@ -262,43 +265,12 @@ def _begun(
     return folder, players
 
 
-def _origin(start: RunFolder | None) -> dict[str, str]:
-    """What provenance says of the run that this one goes on from."""
-    if start is None:
-        return {}
-    path = start.path / "state.safetensors"
-    if not path.is_file():
-        raise RunError(f"{start.path} has no state.safetensors, where training begins from; give a whole run folder")
-    return {"base_sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
-
-
-def begun_from(base: str | Path, recipe: Recipe) -> RunFolder:
-    """The run that training is to go on from.
-
-    Raises
-    ------
-    ConfigError, RunError
-        Its weights would not fit the recipe or would mean something else; it is missing or damaged.
-    """
-    start = RunFolder(find_run(base))
-
-    def form(one: Recipe) -> dict[str, Any]:
-        data, kept = one.data.model_dump(), ("kind", "leads", "fs", "n_samples", "units", "labels", "conditions")
-        return {"data": {key: data.get(key) for key in kept}, "encoder": one.encoder.model_dump(), "model": one.model}
-
-    if differing := _told_apart(form(start.recipe), form(recipe)):
-        raise ConfigError(
-            f"{base} is no run to go on from with recipe {recipe.name}; "
-            f"give recipe {start.recipe.name} as it was there ({differing})"
-        )
-    return start
-
-
 def _resumed(out: Path, recipe: Recipe, seed: int, known: dict[str, Any]) -> RunFolder:
     """The run in `out`, if it is this very run."""
     folder = RunFolder(out)
     if folder.recipe != recipe:
-        raise RunError(f"{out} was made with other settings ({_difference(folder.recipe, recipe)}); give the same")
+        differing = told_apart(folder.recipe.model_dump(), recipe.model_dump())
+        raise RunError(f"{out} was made with other settings ({differing}); give the same")
     if folder.provenance["seed"] != seed:
         raise RunError(f"{out} was made with seed {folder.provenance['seed']}, not {seed}; give the same seed")
     if "base_sha256" in known and folder.provenance.get("base_sha256") != known["base_sha256"]:
@@ -306,27 +278,6 @@ def _resumed(out: Path, recipe: Recipe, seed: int, known: dict[str, Any]) -> Run
     if any(folder.provenance.get(key) != value for key, value in known.items()):
         raise RunError(f"{out} was trained on other records than these; give the same data")
     return folder
-
-
-def _difference(old: Recipe, new: Recipe) -> str:
-    return _told_apart(old.model_dump(), new.model_dump())
-
-
-def _told_apart(old: dict[str, Any], new: dict[str, Any]) -> str:
-    """The settings in which two tables differ; '' where they are equal."""
-    one, two = _flat(old), _flat(new)
-    return ", ".join(
-        f"{key} {one.get(key)} there, {two.get(key)} here"
-        for key in sorted(one.keys() | two.keys())
-        if one.get(key) != two.get(key)
-    )
-
-
-def _flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, value in table.items():
-        found.update(_flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value})
-    return found
 
 
 def _fingerprint(ecgs: DataSet, labels: tuple[str, ...], conditions: tuple[str, ...] = ()) -> str:
