@@ -6,7 +6,7 @@ import torch
 
 from ecgveil.models.veil_looks import changed, groups, simple_features, spread
 from ecgveil.rhythm import STATISTICS
-from ecgveil.training.marginals import Marginals, _pull
+from ecgveil.training.marginals import Marginals, _finer, _pull
 
 
 def energy(x, y):
@@ -139,3 +139,35 @@ def test_one_artefact_does_not_hide_how_all_others_vary():
     assert spread(x)[:2].numpy() == pytest.approx([1, 1], abs=0.05)
     assert spread(x)[2].item() == pytest.approx(0.1, abs=0.01)
     assert torch.isinf(spread(torch.ones(5, 1))).all()
+
+
+def test_when_t_is_goes_with_the_rhythm_as_in_the_population():
+    """T moves by 36 ms, 30 of which go with the mean RR: nothing but what goes together can tell how much does."""
+    time, rng = torch.arange(256) / 250 - 0.36, torch.Generator().manual_seed(7)
+
+    def made(n: int, share: torch.Tensor) -> torch.Tensor:
+        rhythm, own = torch.randn(2, n, 1, generator=rng)
+        at = 0.3 + 0.036 * (share * rhythm + (1 - share**2).clamp(min=0).sqrt() * own)
+        t = 3 * torch.exp(-0.5 * ((time - at) / 0.03) ** 2) * torch.exp(0.3 * torch.randn(n, 1, generator=rng))
+        noise, numbers = torch.randn(n, 2, 256, generator=rng), torch.randn(n, 10, generator=rng)
+        numbers[:, -len(STATISTICS)] = rhythm[:, 0]
+        leads = t[:, None] + noise.cumsum(dim=2) * 0.02 * torch.exp(torch.randn(n, 2, 1, generator=rng))
+        return torch.cat([leads.flatten(1), numbers], dim=1)
+
+    marginals = Marginals(groups, made(400, torch.tensor(30 / 36)), torch.Generator().manual_seed(0))
+    share = torch.tensor(0.0, requires_grad=True)
+    optimizer = torch.optim.Adam([share], 0.05)
+    for _ in range(80):
+        optimizer.zero_grad()
+        marginals.loss(made(64, share), rng).backward()
+        optimizer.step()
+    assert share.item() == pytest.approx(30 / 36, abs=0.1)
+
+
+def test_what_the_bearers_of_a_label_have_in_common_is_compared_as_finely_as_they_agree():
+    rng = torch.Generator().manual_seed(8)
+    some = {"features": torch.randn(50, 3, generator=rng) * torch.tensor([0.5, 0.01, 3.0])}
+    everybody = {"features": torch.randn(2000, 3, generator=rng)}
+    assert _finer(some, everybody)["features"].numpy() == pytest.approx([0.5, 0.25, 1.0], abs=0.15)
+    nobody_varies = {"features": torch.ones(50, 3)}
+    assert _finer(nobody_varies, nobody_varies)["features"].tolist() == [1, 1, 1]

@@ -124,16 +124,19 @@ def _flat(of_leads: Tensor, rest: Tensor) -> Tensor:
 
 
 def groups(x: Tensor) -> dict[str, Tensor]:
-    """What is to be distributed as in the population, by kind: each (B, any)."""
+    """What is to be distributed as in the population, by kind, and what that is to go with: each (B, any)."""
     complexes, numbers = split(x)
     levels = F.avg_pool1d(complexes, 4).flatten(1)
+    waves, times = _of_waves(complexes)
     return {
         "levels": levels,
         "compressed": torch.asinh(5 * levels),
         "bends": torch.asinh(40 * _bends(complexes)).flatten(1),
         "features": _flat(*_of_wholes(complexes)),
-        "waves": _flat(*_of_waves(complexes)),
+        "waves": waves.flatten(1),
+        "times": times,
         "numbers": numbers,
+        "given": numbers[:, -len(STATISTICS) :],
     }
 
 

@@ -3,10 +3,12 @@
 A critic overfits on the few hundred records of a clinic long before it has told the generator how often and how much
 each figure varies. A distance between distributions has nothing to learn and so nothing to overfit with: the energy
 distance (Szekely and Rizzo 2013; in one dimension Cramer's), of each feature by itself and along random directions
-through many of them, fresh at each step, so that what goes together is seen too. Its gradient is unbiased, for the
-synthetic samples of a batch are compared with each other without themselves, and with many real ones at once. Where
-labels are learned, samples of one of them, whichever, are compared besides: a label of few is then as much to the
-generator as one of many, which a critic that sees one such sample a batch cannot bring about.
+through many of them, fresh at each step, so that what goes together is seen too; and of each feature together with one
+of what samples are made for, the rhythm and the conditions, so that QT goes with the heart rate. Its gradient is
+unbiased, for the synthetic samples of a batch are compared with each other without themselves, and with many real ones
+at once. Where labels are learned, samples of one of them, whichever, are compared besides: a label of few is then as
+much to the generator as one of many, which a critic that sees one such sample a batch cannot bring about. What its
+people have in common, such as that there is no P, is compared as finely as they agree on it.
 """
 
 from __future__ import annotations
@@ -24,11 +26,16 @@ _MOST_REAL = 4096  # samples that stand for the population
 _MOST_FEATURES = 512  # of a kind, drawn anew at each step
 _COMPONENTS = 80
 _DIRECTIONS = 256
-_WEIGHTS = {"levels": 1.0, "bends": 1.0, "features": 3.0, "waves": 3.0, "numbers": 1.0, "components": 2.0}
-_JOINT = ("components", "features", "waves")  # kinds that are also compared along directions, with the numbers
+_WEIGHTS = {
+    "levels": 1.0, "bends": 1.0, "features": 3.0, "waves": 3.0, "times": 3.0, "numbers": 1.0, "components": 2.0
+}  # fmt: skip
+_JOINT = ("components", "features", "waves", "times")  # kinds that are also compared along directions, with the numbers
 _JOINT_WEIGHT = 2.0
+_GIVEN_WEIGHT = 2.0
+_FARTHEST = 4.0  # spreads from the middle: where features are cut to tell what they go with
 _SCALE = 1 / 20  # of all together, beside a critic's loss
 _LEAST_OF_A_LABEL = 10  # people: of fewer it would be their own numbers
+_FINEST = 0.25  # spread of a feature within a label that distances are still measured by, of the population's
 
 Groups = Callable[[Tensor], dict[str, Tensor]]
 
@@ -39,10 +46,10 @@ class Marginals:
     Parameters
     ----------
     groups : samples (B, ...) -> features of several kinds, each (B, k); 'levels', 'compressed', 'bends', 'features',
-        'waves' and 'numbers'. Of the compressed levels the principal components are compared
+        'waves', 'times' and 'numbers'. Of the compressed levels the principal components are compared; and what the
+        samples are made for, 'given'
     real : samples (n, ...)
-    conditions : of each, (n, k), if there are any: along random directions they are compared like features, so that
-        what goes with a condition is seen
+    conditions : of each, (n, k), if there are any, given as well: of labels those that enough people bear
     rng : draws those that stand for the rest where there are many
     labels : how many values of a condition, the first ones, are labels: 1 where borne
     people : whose each sample is; within a label each of them counts once
@@ -63,6 +70,9 @@ class Marginals:
             rows = torch.randperm(len(real), generator=rng)[:_MOST_REAL]
             whose, rows = whose[rows.numpy()], rows.to(real.device)
             real, conditions = real[rows], None if conditions is None else conditions[rows]
+        bearing = _people_once(conditions, labels, whose)
+        told = 0 if conditions is None else conditions.shape[1]
+        self._told = [column for column in range(told) if column >= labels or column in bearing]
         with torch.no_grad():
             raw = self._of(real, conditions)
             self._scale = {name: (x.mean(dim=0), spread(x)) for name, x in raw.items()}
@@ -71,13 +81,12 @@ class Marginals:
             k = min(_COMPONENTS, len(real) // 4)
             self._axes = axes[:k].T / size[:k].clamp(min=1e-3) * len(real) ** 0.5
             compared = self._compared(plain)
-            self._whole = _Population.of(compared)
+            self._whole = _Population.of(compared, {name: torch.ones_like(x[0]) for name, x in compared.items()})
+            self._slopes = {kind: _slopes(_near(compared[kind]), _near(compared["given"])) for kind in _JOINT}
             self._bearing: dict[int, _Population] = {}
-            for label in range(0 if conditions is None else labels):
-                borne = np.flatnonzero(conditions[:, label].cpu() > 0.5)  # type: ignore[index]
-                mine = borne[np.unique(whose[borne], return_index=True)[1]]
-                if len(mine) >= _LEAST_OF_A_LABEL:
-                    self._bearing[label] = _Population.of({name: each[mine] for name, each in compared.items()})
+            for label, mine in bearing.items():
+                theirs = {name: x[mine] for name, x in compared.items()}
+                self._bearing[label] = _Population.of(theirs, _finer(theirs, compared))
 
     def parts(self, rng: np.random.Generator) -> list[int | None]:
         """What is to be compared in a step: the whole population (None), and one of the labels, whichever."""
@@ -91,20 +100,29 @@ class Marginals:
         With `label`, all samples bear it, and so do the real ones that they are compared with.
         """
         population = self._whole if label is None else self._bearing[label]
-        x = self._compared({name: self._standard(name, each) for name, each in self._of(fake, conditions).items()})
+        plain = {name: self._standard(name, each) for name, each in self._of(fake, conditions).items()}
+        x = {name: each / population.scale[name] for name, each in self._compared(plain).items()}
         total = fake.new_zeros(())
-        for name, each in x.items():
+        for name, weight in _WEIGHTS.items():
+            each = x[name]
             columns = torch.randperm(each.shape[1], generator=rng)[:_MOST_FEATURES].to(each.device)
-            total = total + _WEIGHTS[name] * _pull(each[:, columns], population.sorted[name][columns])
+            total = total + weight * _pull(each[:, columns], population.sorted[name][columns])
         for kind in _JOINT:
             mine, theirs = (torch.cat([all_[kind], all_["numbers"]], dim=1) for all_ in (x, population.real))
             directions = _directions(mine.shape[1], rng).to(mine.device)
             total = total + _JOINT_WEIGHT * _pull(mine @ directions, (theirs @ directions).T.sort(dim=1).values)
+        if label is None:
+            given = _near(x["given"])
+            for kind, slopes in self._slopes.items():
+                total = total + _GIVEN_WEIGHT * _astray(_near(x[kind]), given, slopes)
         return total * _SCALE
 
     def _of(self, x: Tensor, conditions: Tensor | None) -> dict[str, Tensor]:
         found = self._groups(x)
-        return found if conditions is None else {**found, "numbers": torch.cat([found["numbers"], conditions], dim=1)}
+        if conditions is None:
+            return found
+        given = torch.cat([found["given"], conditions[:, self._told]], dim=1)
+        return {**found, "numbers": torch.cat([found["numbers"], conditions], dim=1), "given": given}
 
     def _standard(self, name: str, x: Tensor) -> Tensor:
         mean, sd = self._scale[name]
@@ -115,15 +133,57 @@ class Marginals:
         return rest | {"components": plain["compressed"] @ self._axes}
 
 
+def _people_once(conditions: Tensor | None, labels: int, whose: np.ndarray) -> dict[int, np.ndarray]:
+    """Rows of those who bear each label, one row a person, of labels that enough people bear."""
+    found = {}
+    for label in range(0 if conditions is None else labels):
+        borne = np.flatnonzero(conditions[:, label].cpu() > 0.5)  # type: ignore[index]
+        mine = borne[np.unique(whose[borne], return_index=True)[1]]
+        if len(mine) >= _LEAST_OF_A_LABEL:
+            found[label] = mine
+    return found
+
+
 class _Population(NamedTuple):
-    """Standard features of real samples by kind: as they are, (n, k), and each sorted, (k, n)."""
+    """Standard features of real samples by kind: as they are compared, (n, k), each sorted, (k, n), and by what they
+    were divided for it, (k,)."""
 
     real: dict[str, Tensor]
     sorted: dict[str, Tensor]
+    scale: dict[str, Tensor]
 
     @classmethod
-    def of(cls, real: dict[str, Tensor]) -> _Population:
-        return cls(real, {name: x.T.sort(dim=1).values.contiguous() for name, x in real.items()})
+    def of(cls, standard: dict[str, Tensor], scale: dict[str, Tensor]) -> _Population:
+        real = {name: x / scale[name] for name, x in standard.items()}
+        return cls(real, {name: x.T.sort(dim=1).values.contiguous() for name, x in real.items()}, scale)
+
+
+def _finer(some: dict[str, Tensor], all_: dict[str, Tensor]) -> dict[str, Tensor]:
+    """How much less some people's features, each (n, k), vary than all people's: (k,) of `_FINEST` to 1."""
+    shares = {name: spread(x) / spread(all_[name]) for name, x in some.items()}
+    return {name: share.nan_to_num(1.0).clamp(_FINEST, 1.0) for name, share in shares.items()}
+
+
+def _near(x: Tensor) -> Tensor:
+    return x.clamp(-_FARTHEST, _FARTHEST)
+
+
+def _slopes(x: Tensor, given: Tensor) -> Tensor:
+    """How features (n, k) go with what is given, (n, g), and last what they are without: least squares, (g + 1, k)."""
+    return torch.linalg.pinv(_with_one(given)) @ x
+
+
+def _with_one(given: Tensor) -> Tensor:
+    return torch.cat([given, torch.ones_like(given[:, :1])], dim=1)
+
+
+def _astray(x: Tensor, given: Tensor, slopes: Tensor) -> Tensor:
+    """How otherwise features (B, k) go with what is given, (B, g), than by `slopes`: squared covariances of what is
+    left with what is given, added up. No sample is multiplied with itself, so that the mean is 0 where all is well."""
+    b = len(x)
+    left = x - _with_one(given) @ slopes
+    squares = (left.T @ given).square().sum(dim=1) - left.square().T @ given.square().sum(dim=1)
+    return squares.sum() / (b * (b - 1) * x.shape[1] ** 0.5)
 
 
 def _directions(k: int, rng: torch.Generator) -> Tensor:
