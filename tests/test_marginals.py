@@ -6,7 +6,7 @@ import torch
 
 from ecgveil.models.veil_looks import changed, groups, simple_features, spread
 from ecgveil.rhythm import STATISTICS
-from ecgveil.training.marginals import Marginals, _finer, _pull
+from ecgveil.training.marginals import Marginals, _finer, _pull, _Shared, _told_by_many
 
 
 def energy(x, y):
@@ -166,8 +166,33 @@ def test_when_t_is_goes_with_the_rhythm_as_in_the_population():
 
 def test_what_the_bearers_of_a_label_have_in_common_is_compared_as_finely_as_they_agree():
     rng = torch.Generator().manual_seed(8)
-    some = {"features": torch.randn(50, 3, generator=rng) * torch.tensor([0.5, 0.01, 3.0])}
-    everybody = {"features": torch.randn(2000, 3, generator=rng)}
-    assert _finer(some, everybody)["features"].numpy() == pytest.approx([0.5, 0.25, 1.0], abs=0.15)
+    some = {"features": torch.randn(50, 4, generator=rng) * torch.tensor([0.5, 0.01, 3.0, 0.0])}
+    everybody = {"features": torch.randn(2000, 4, generator=rng)}
+    assert _finer(some, everybody)["features"].numpy() == pytest.approx([0.5, 0.25, 1.0, 0.25], abs=0.15)
     nobody_varies = {"features": torch.ones(50, 3)}
     assert _finer(nobody_varies, nobody_varies)["features"].tolist() == [1, 1, 1]
+
+
+def test_no_line_is_told_by_a_few_people():
+    """One alone lacks a label, one is told of a label that all but she bear besides, one has 15 windows of 20."""
+    rng = np.random.default_rng(9)
+    people, conditions = np.arange(300), (rng.random((300, 5)) < 0.4).astype(np.float32)
+    conditions[:, 0], conditions[0, 0] = 1, 0
+    conditions[:, 2] = conditions[:, 1]
+    conditions[1, 2] = 1 - conditions[1, 1]
+    conditions[:, 3] = 0
+    conditions[280:, 3] = 1
+    people[285:] = 285
+    assert _told_by_many(conditions, people) == [1, 2, 4]
+    given = torch.tensor(conditions[:, [1, 2, 4]])
+    shared = _Shared.of((given - given.mean(dim=0)) / given.std(dim=0), people)
+    assert shared.axes.shape == (3, 2)
+    assert (shared.axes[0] - shared.axes[1]).abs().max() < 0.05  # nothing by which the two labels differ
+    assert _Shared.of(given[:8], people[:8]).axes.shape == (3, 0)
+
+
+def test_too_few_people_tell_no_line_and_nothing_breaks():
+    real, told = samples(12), torch.randn(12, 6, generator=torch.Generator().manual_seed(1))
+    marginals = Marginals(groups, real, torch.Generator().manual_seed(0), told)
+    assert marginals._given.axes.shape[1] <= 1
+    assert torch.isfinite(marginals.loss(samples(8, seed=2), torch.Generator().manual_seed(0), told[:8]))

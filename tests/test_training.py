@@ -497,6 +497,8 @@ def test_a_run_goes_on_with_conditions_that_it_had_not_learned(clinic, tmp_path)
         if name.startswith(("generator/", "critic/")) and name not in ("critic/mean", "critic/sd"):
             size = before[name].shape[-1] if before[name].ndim else None
             torch.testing.assert_close(after[name][..., :size], before[name], atol=1e-9, rtol=1e-6)
+    unheard = after["critic/label.weight"], after["critic/label.bias"], after["critic/listen.0.weight"][:, -1:]
+    assert max(each.abs().max().item() for each in unheard) < 1e-9
     told = load(adapted.path)
     noise = told.generator.draw(stream(0, 0), told.conditions.encode([("NORM",)])[0])
     other = {**noise, "condition": told.conditions.encode([()])[0]}
@@ -504,5 +506,5 @@ def test_a_run_goes_on_with_conditions_that_it_had_not_learned(clinic, tmp_path)
     torch.testing.assert_close(one, two, atol=1e-5, rtol=1e-5)
     learned = fit(labelled, tiny("veil-conditional", training__steps=2), tmp_path / "two", use_all=True, base=base.path)
     assert load_tensors(learned.path / "state.safetensors")[0]["critic/label.weight"].abs().sum() > 0
-    with pytest.raises(ConfigError, match=r"give recipe veil-conditional as it was there \(conditions"):
+    with pytest.raises(ConfigError, match=r"give recipe veil-conditional as it was there \(data.conditions"):
         fit(ecgs, recipe, tmp_path / "back", base=adapted.path)

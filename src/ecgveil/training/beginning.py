@@ -16,6 +16,7 @@ from ecgveil.recipe import Recipe
 from ecgveil.training.run import RunFolder
 
 _FORM = ("kind", "leads", "fs", "n_samples", "units")
+_LEARNED = ("labels", "exclusive", "other", "conditions")
 
 
 def begun_from(base: str | Path, recipe: Recipe) -> RunFolder:
@@ -28,8 +29,8 @@ def begun_from(base: str | Path, recipe: Recipe) -> RunFolder:
     """
     start = RunFolder(find_run(base))
     there, here = _form(start.recipe), _form(recipe)
-    if MODELS[recipe.model["architecture"]].may_learn_conditions and not any(there["conditions"].values()):
-        here["conditions"] = there["conditions"]
+    if MODELS[recipe.model["architecture"]].may_learn_conditions and start.conditions is None:
+        here["data"] |= {key: there["data"][key] for key in _LEARNED}
     if differing := told_apart(there, here):
         raise ConfigError(
             f"{base} is no run to go on from with recipe {recipe.name}; "
@@ -42,8 +43,7 @@ def _form(recipe: Recipe) -> dict[str, Any]:
     """What weights depend on."""
     data = recipe.data.model_dump()
     return {
-        "data": {key: data.get(key) for key in _FORM},
-        "conditions": {key: data.get(key) for key in ("labels", "conditions")},
+        "data": {key: data.get(key) for key in (*_FORM, *_LEARNED)},
         "encoder": recipe.encoder.model_dump(),
         "model": recipe.model,
     }

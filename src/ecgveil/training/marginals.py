@@ -3,12 +3,14 @@
 A critic overfits on the few hundred records of a clinic long before it has told the generator how often and how much
 each figure varies. A distance between distributions has nothing to learn and so nothing to overfit with: the energy
 distance (Szekely and Rizzo 2013; in one dimension Cramer's), of each feature by itself and along random directions
-through many of them, fresh at each step, so that what goes together is seen too; and of each feature together with one
-of what samples are made for, the rhythm and the conditions, so that QT goes with the heart rate. Its gradient is
-unbiased, for the synthetic samples of a batch are compared with each other without themselves, and with many real ones
-at once. Where labels are learned, samples of one of them, whichever, are compared besides: a label of few is then as
-much to the generator as one of many, which a critic that sees one such sample a batch cannot bring about. What its
-people have in common, such as that there is no P, is compared as finely as they agree on it.
+through many of them, fresh at each step, so that what goes together is seen too. Its gradient is unbiased, for the
+synthetic samples of a batch are compared with each other without themselves, and with many real ones at once. Where
+labels are learned, samples of one of them, whichever, are compared besides: a label of few is then as much to the
+generator as one of many, which a critic that sees one such sample a batch cannot bring about. What its people have in
+common, such as that there is no P, is compared as finely as they agree on it.
+
+What features have to do with what samples are made for, the rhythm and the conditions, is a covariance besides: so that
+QT is as much longer where the heart is slow as in the population.
 """
 
 from __future__ import annotations
@@ -34,7 +36,7 @@ _JOINT_WEIGHT = 2.0
 _GIVEN_WEIGHT = 2.0
 _FARTHEST = 4.0  # spreads from the middle: where features are cut to tell what they go with
 _SCALE = 1 / 20  # of all together, beside a critic's loss
-_LEAST_OF_A_LABEL = 10  # people: of fewer it would be their own numbers
+_LEAST_PEOPLE = 10  # who bear a label, or by whom a line is told: of fewer it would be their own numbers
 _FINEST = 0.25  # spread of a feature within a label that distances are still measured by, of the population's
 
 Groups = Callable[[Tensor], dict[str, Tensor]]
@@ -49,7 +51,7 @@ class Marginals:
         'waves', 'times' and 'numbers'. Of the compressed levels the principal components are compared; and what the
         samples are made for, 'given'
     real : samples (n, ...)
-    conditions : of each, (n, k), if there are any, given as well: of labels those that enough people bear
+    conditions : of each, (n, k), if there are any; given as well, but for those by which few people differ
     rng : draws those that stand for the rest where there are many
     labels : how many values of a condition, the first ones, are labels: 1 where borne
     people : whose each sample is; within a label each of them counts once
@@ -71,8 +73,7 @@ class Marginals:
             whose, rows = whose[rows.numpy()], rows.to(real.device)
             real, conditions = real[rows], None if conditions is None else conditions[rows]
         bearing = _people_once(conditions, labels, whose)
-        told = 0 if conditions is None else conditions.shape[1]
-        self._told = [column for column in range(told) if column >= labels or column in bearing]
+        self._told = [] if conditions is None else _told_by_many(conditions.cpu().numpy(), whose)
         with torch.no_grad():
             raw = self._of(real, conditions)
             self._scale = {name: (x.mean(dim=0), spread(x)) for name, x in raw.items()}
@@ -82,7 +83,9 @@ class Marginals:
             self._axes = axes[:k].T / size[:k].clamp(min=1e-3) * len(real) ** 0.5
             compared = self._compared(plain)
             self._whole = _Population.of(compared, {name: torch.ones_like(x[0]) for name, x in compared.items()})
-            self._slopes = {kind: _slopes(_near(compared[kind]), _near(compared["given"])) for kind in _JOINT}
+            self._given = _Shared.of(_near(compared["given"]), whose)
+            given = _with_one(self._given.part(_near(compared["given"])))
+            self._slopes = {kind: torch.linalg.pinv(given) @ _near(compared[kind]) for kind in _JOINT}
             self._bearing: dict[int, _Population] = {}
             for label, mine in bearing.items():
                 theirs = {name: x[mine] for name, x in compared.items()}
@@ -112,7 +115,7 @@ class Marginals:
             directions = _directions(mine.shape[1], rng).to(mine.device)
             total = total + _JOINT_WEIGHT * _pull(mine @ directions, (theirs @ directions).T.sort(dim=1).values)
         if label is None:
-            given = _near(x["given"])
+            given = self._given.part(_near(x["given"]))
             for kind, slopes in self._slopes.items():
                 total = total + _GIVEN_WEIGHT * _astray(_near(x[kind]), given, slopes)
         return total * _SCALE
@@ -139,7 +142,7 @@ def _people_once(conditions: Tensor | None, labels: int, whose: np.ndarray) -> d
     for label in range(0 if conditions is None else labels):
         borne = np.flatnonzero(conditions[:, label].cpu() > 0.5)  # type: ignore[index]
         mine = borne[np.unique(whose[borne], return_index=True)[1]]
-        if len(mine) >= _LEAST_OF_A_LABEL:
+        if len(mine) >= _LEAST_PEOPLE:
             found[label] = mine
     return found
 
@@ -160,17 +163,52 @@ class _Population(NamedTuple):
 
 def _finer(some: dict[str, Tensor], all_: dict[str, Tensor]) -> dict[str, Tensor]:
     """How much less some people's features, each (n, k), vary than all people's: (k,) of `_FINEST` to 1."""
-    shares = {name: spread(x) / spread(all_[name]) for name, x in some.items()}
-    return {name: share.nan_to_num(1.0).clamp(_FINEST, 1.0) for name, share in shares.items()}
+    found = {}
+    for name, x in some.items():
+        theirs, everybody = spread(x), spread(all_[name])  # infinite where nothing varies
+        share = torch.where(theirs.isinf(), 0.0, theirs / everybody).clamp(_FINEST, 1.0)
+        found[name] = torch.where(everybody.isinf(), 1.0, share)
+    return found
+
+
+def _told_by_many(conditions: np.ndarray, whose: np.ndarray) -> list[int]:
+    """Of conditions, (n, k), those in which enough people differ from what is usual."""
+    found = []
+    for column, values in enumerate(conditions.T):
+        different, number = np.unique(values, return_counts=True)
+        if len(np.unique(whose[values != different[number.argmax()]])) >= _LEAST_PEOPLE:
+            found.append(column)
+    return found
+
+
+class _Shared(NamedTuple):
+    """What is given, along the directions in which enough people differ: their middle, (g,), and axes, (g, r)."""
+
+    middle: Tensor
+    axes: Tensor
+
+    @classmethod
+    def of(cls, given: Tensor, whose: np.ndarray) -> _Shared:
+        """Of (n, g): the strongest directions, as many as there are people for, none that a few of them make up."""
+        middle = given.mean(dim=0)
+        places, size, axes = torch.linalg.svd(given - middle, full_matrices=False)
+        _, number = np.unique(whose, return_inverse=True)
+        people = int(number.max()) + 1
+        parts = places.new_zeros(people, len(size)).index_add_(
+            0, torch.from_numpy(number).to(places.device), places.square()
+        )
+        borne_by = 1 / parts.square().sum(dim=0)  # people, if all differed alike
+        kept = (size > 1e-3 * len(given) ** 0.5) & (borne_by >= _LEAST_PEOPLE)
+        kept[people // _LEAST_PEOPLE :] = False
+        return cls(middle, axes[kept].T)
+
+    def part(self, given: Tensor) -> Tensor:
+        """(n, g) -> (n, r)."""
+        return (given - self.middle) @ self.axes
 
 
 def _near(x: Tensor) -> Tensor:
     return x.clamp(-_FARTHEST, _FARTHEST)
-
-
-def _slopes(x: Tensor, given: Tensor) -> Tensor:
-    """How features (n, k) go with what is given, (n, g), and last what they are without: least squares, (g + 1, k)."""
-    return torch.linalg.pinv(_with_one(given)) @ x
 
 
 def _with_one(given: Tensor) -> Tensor:
@@ -178,8 +216,9 @@ def _with_one(given: Tensor) -> Tensor:
 
 
 def _astray(x: Tensor, given: Tensor, slopes: Tensor) -> Tensor:
-    """How otherwise features (B, k) go with what is given, (B, g), than by `slopes`: squared covariances of what is
-    left with what is given, added up. No sample is multiplied with itself, so that the mean is 0 where all is well."""
+    """How otherwise features (B, k) go with what is given, (B, r), than by `slopes`, (r + 1, k), the last of which is
+    what they are without: squared covariances of what is left with what is given, added up. No sample is multiplied
+    with itself, so that the mean is 0 where all is well."""
     b = len(x)
     left = x - _with_one(given) @ slopes
     squares = (left.T @ given).square().sum(dim=1) - left.square().T @ given.square().sum(dim=1)
