@@ -73,7 +73,7 @@ VARIANTS: dict[str, tuple[dict[str, Any], list[tuple[Any, str, Any]]]] = {
     "without distances of marginals": ({"training.marginals": 0}, []),
     "without simple features for the critic": ({}, [(Critic, "look", blind(Critic.look))]),
     "without features of P and T alone": ({}, [(veil_looks, "_of_waves", no_waves)]),
-    "without what goes with the rhythm": ({}, [(marginals, "_GIVEN_WEIGHT", 0.0)]),
+    "without groups of like hearts": ({}, [(marginals, "_PACES", ())]),
     "without changes": ({"training.augment_gain": 0.0}, []),
     "without averaging of weights": ({"training.ema": 0.0}, []),
     "a sixth of the penalty": ({"training.penalty": 0.5}, []),

@@ -124,7 +124,7 @@ def _flat(of_leads: Tensor, rest: Tensor) -> Tensor:
 
 
 def groups(x: Tensor) -> dict[str, Tensor]:
-    """What is to be distributed as in the population, by kind, and what that is to go with: each (B, any)."""
+    """What is to be distributed as in the population, by kind: each (B, any); and the mean RR, (B,)."""
     complexes, numbers = split(x)
     levels = F.avg_pool1d(complexes, 4).flatten(1)
     waves, times = _of_waves(complexes)
@@ -136,7 +136,7 @@ def groups(x: Tensor) -> dict[str, Tensor]:
         "waves": waves.flatten(1),
         "times": times,
         "numbers": numbers,
-        "given": numbers[:, -len(STATISTICS) :],
+        "pace": numbers[:, -len(STATISTICS)],
     }
 
 

@@ -38,12 +38,6 @@ class Windows(NamedTuple):
     def condition(self, row: int) -> np.ndarray | None:
         return None if self.conditions is None else self.conditions[row]
 
-    def bearing(self, label: int | None) -> np.ndarray:
-        """Rows of the windows that bear this label, by number; of all, where None is asked for."""
-        if label is None or self.conditions is None:
-            return np.arange(len(self.tensor))
-        return np.flatnonzero(self.conditions[:, label] > 0.5)
-
     def told(self, rows: np.ndarray, device: torch.device) -> Tensor | None:
         """The conditions of these rows, for the critic."""
         return None if self.conditions is None else torch.from_numpy(self.conditions[rows]).to(device)

@@ -216,7 +216,7 @@ def _step(
     generator_loss = loss_generator.item()
     if marginals is not None and step % t.marginals_every == 0:
         for part in marginals.parts(draws):
-            among = data.bearing(part)
+            among = np.arange(len(data.tensor)) if part is None else part.rows
             many = among[draws.integers(len(among), size=t.marginals_batch)]
             loss_generator = loss_generator + t.marginals * t.marginals_every * marginals.loss(
                 fake(many), rng, data.told(many, fabric.device), part
