@@ -75,7 +75,7 @@ def counted(recipe: Recipe, about: Context, steps: int) -> float:
     if hasattr(players.critic, "know"):
         players.critic.know(real)
     data, fabric = Windows(real, None), Fabric(devices=1)
-    marginals = _marginals(data, recipe, 0, fabric.device)
+    marginals = _marginals(data, [str(k) for k in range(n)], recipe, 0, fabric.device)
     with Counter() as counter:
         for step in range(steps):
             _step(players, data, recipe, 0, step, 1000, fabric, marginals)
