@@ -93,6 +93,9 @@ def test_a_label_of_few_is_brought_to_its_own_distribution():
     real[:20, :512] += 3.0  # whoever bears it lies higher
     marginals = Marginals(groups, real, torch.Generator().manual_seed(0), bears, labels=2)
     bearers, *like_hearts = marginals.groups  # the other label is borne by none
+    whole, some = marginals.parts(np.random.default_rng(0))
+    assert whole is None
+    assert any(some is each for each in marginals.groups)
     assert bearers.rows.tolist() == list(range(20))
     assert [len(each.rows) for each in like_hearts] == [20, 50, 60, 50, 20]
     base, raised = samples(64, seed=1), torch.tensor(0.0, requires_grad=True)

@@ -72,8 +72,8 @@ class Marginals:
             whose, here = whose[rows.numpy()], rows.to(real.device)
             real, conditions = real[here], None if conditions is None else conditions[here]
         with torch.no_grad():
-            raw = self._of(real, conditions)
-            pace = groups(real)["pace"].cpu().numpy()
+            found = groups(real)
+            raw, pace = self._of(found, conditions), found["pace"].cpu().numpy()
             self._scale = {name: (x.mean(dim=0), spread(x)) for name, x in raw.items()}
             plain = {name: self._standard(name, x) for name, x in raw.items()}
             _, size, axes = torch.linalg.svd(plain["compressed"], full_matrices=False)
@@ -104,7 +104,7 @@ class Marginals:
         With `group`, all samples are made for what its `rows` show, and compared with those.
         """
         population = self._whole if group is None else group.population
-        plain = {name: self._standard(name, each) for name, each in self._of(fake, conditions).items()}
+        plain = {name: self._standard(name, each) for name, each in self._of(self._groups(fake), conditions).items()}
         x = {name: each / population.scale[name] for name, each in self._compared(plain).items()}
         total = fake.new_zeros(())
         for name, weight in _WEIGHTS.items():
@@ -117,8 +117,10 @@ class Marginals:
             total = total + _JOINT_WEIGHT * _pull(mine @ directions, (theirs @ directions).T.sort(dim=1).values)
         return total * _SCALE
 
-    def _of(self, x: Tensor, conditions: Tensor | None) -> dict[str, Tensor]:
-        found = {name: each for name, each in self._groups(x).items() if name != "pace"}
+    @staticmethod
+    def _of(groups: dict[str, Tensor], conditions: Tensor | None) -> dict[str, Tensor]:
+        """What is compared of samples with these groups of features."""
+        found = {name: each for name, each in groups.items() if name != "pace"}
         return found if conditions is None else {**found, "numbers": torch.cat([found["numbers"], conditions], dim=1)}
 
     def _standard(self, name: str, x: Tensor) -> Tensor:
