@@ -13,8 +13,6 @@ synthetic ECGs alike; .15 and .3 mV find the same shares in recordings.
 """
 
 import argparse
-import ast
-import csv
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,6 +21,7 @@ import pandas as pd
 
 from ecgveil.ecg import ECGSet
 from ecgveil.errors import ConfigError
+from ecgveil.formats.labels import tables
 from ecgveil.intake import take_in
 from ecgveil.measure import measure
 from ecgveil.recipe import load_recipe
@@ -64,9 +63,9 @@ def main() -> None:
 
 def stated(ecgs: ECGSet, folder: Path) -> ECGSet:
     """The same with the statements of PTB-XL's own table as labels, not its superclasses."""
-    with (folder / "ptbxl_database.csv").open(encoding="utf-8", newline="") as file:
-        codes = {row["filename_hr"]: ast.literal_eval(row["scp_codes"]) for row in csv.DictReader(file)}
-    return replace(ecgs, labels=tuple(tuple(code for code in LABELS if code in codes[n]) for n in ecgs.record_name))
+    facts = tables(folder, ecgs.record_name)
+    codes = [facts[name].meta["scp_codes"] for name in ecgs.record_name]
+    return replace(ecgs, labels=tuple(tuple(code for code in LABELS if code in each) for each in codes))
 
 
 def measured(ecgs: ECGSet) -> pd.DataFrame:
