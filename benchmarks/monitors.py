@@ -21,8 +21,10 @@ from ecgveil.errors import RunError
 from ecgveil.recipe import load_recipe
 from ecgveil.simulate import simulate
 from ecgveil.training import fit as fitting
-from ecgveil.training import loop, monitors
+from ecgveil.training import monitors
+from ecgveil.training import step as stepping
 from ecgveil.training.looks import Looks
+from ecgveil.training.players import Players
 from ecgveil.windows import cut
 
 WITHIN = 200  # steps
@@ -48,7 +50,7 @@ CASES = {
 COLLAPSING = ("quick-bce",)  # by itself, without a penalty or batch norm: to be heard, not to be silent
 
 
-class Held(loop.Players):
+class Held(Players):
     """Players that can be reached from outside."""
 
     last: "Held"
@@ -82,9 +84,9 @@ def frozen(players):
 
 def faster(times):
     def plant(players):
-        set_rate = loop._set_rate
-        loop._set_rate = lambda optimizers, rate, *rest: set_rate(optimizers, times * rate, *rest)
-        players.restore = lambda: setattr(loop, "_set_rate", set_rate)
+        set_rate = stepping._set_rate
+        stepping._set_rate = lambda optimizers, rate, *rest: set_rate(optimizers, times * rate, *rest)
+        players.restore = lambda: setattr(stepping, "_set_rate", set_rate)
 
     return plant
 

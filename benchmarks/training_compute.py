@@ -22,7 +22,8 @@ from ecgveil.models.contract import Context
 from ecgveil.recipe import Recipe, load_recipe
 from ecgveil.rhythm import STATISTICS, Rhythm
 from ecgveil.training.looks import Windows
-from ecgveil.training.loop import Players, _marginals, _step
+from ecgveil.training.players import Players
+from ecgveil.training.step import Step
 
 P2_EPOCHS, P2_ECGS, P2_CRITIC_STEPS = 3000, 7233, 5
 FS = 500.0
@@ -72,13 +73,10 @@ def counted(recipe: Recipe, about: Context, steps: int) -> float:
     """Operations of the first `steps` steps."""
     players, n = Players(recipe, about, 0), 64
     real = torch.from_numpy(np.random.default_rng(0).normal(0, 0.3, (n, *about.shape)).astype(np.float32))
-    if hasattr(players.critic, "know"):
-        players.critic.know(real)
-    data, fabric = Windows(real, None), Fabric(devices=1)
-    marginals = _marginals(data, [str(k) for k in range(n)], recipe, 0, fabric.device)
+    step = Step(players, Windows(real, None), [str(k) for k in range(n)], recipe, 0, Fabric(devices=1))
     with Counter() as counter:
-        for step in range(steps):
-            _step(players, data, recipe, 0, step, 1000, fabric, marginals)
+        for number in range(steps):
+            step(number)
     return float(counter.total)
 
 

@@ -24,8 +24,8 @@ import torch
 
 from ecgveil.models.contract import Context, stack
 from ecgveil.recipe import Recipe, load_recipe
-from ecgveil.training.loop import Players
 from ecgveil.training.objectives import OBJECTIVES, Pair
+from ecgveil.training.players import Players
 
 SHAPE, FS = (8, 5000), 500.0
 

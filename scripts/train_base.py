@@ -26,7 +26,7 @@ from ecgveil.report import metrics_json
 from ecgveil.sampling import load
 from ecgveil.split import split
 from ecgveil.training.fit import fit
-from ecgveil.training.loop import Players
+from ecgveil.training.players import Players
 from ecgveil.training.tensors import load_tensors, save_tensors
 
 DATA = Path(__file__).parents[2] / "shared" / "data"

@@ -12,10 +12,11 @@ from ecgveil.console import progress
 from ecgveil.ecg import concat
 from ecgveil.errors import ConfigError
 from ecgveil.training import fit as fitting
-from ecgveil.training import loop, monitors
+from ecgveil.training import monitors
 from ecgveil.training.fit import fit
 from ecgveil.training.looks import Directions, variety
 from ecgveil.training.monitors import LOOK_EVERY, Monitor
+from ecgveil.training.players import Players
 from ecgveil.training.run import RunFolder
 from test_training import same, weights
 
@@ -166,7 +167,7 @@ def test_variety_sees_shapes_through_noise():
 # Along training
 
 
-class Held(loop.Players):
+class Held(Players):
     """Players that can be reached from outside."""
 
     last: "Held"

@@ -18,8 +18,8 @@ from ecgveil.streams import stream
 from ecgveil.training.choosing import candidate_steps
 from ecgveil.training.fit import fit
 from ecgveil.training.looks import Windows
-from ecgveil.training.loop import _batch_rows
 from ecgveil.training.objectives import OBJECTIVES, Pair
+from ecgveil.training.step import _batch_rows
 from ecgveil.training.tensors import load_tensors
 
 

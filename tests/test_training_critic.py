@@ -11,7 +11,7 @@ from ecgveil.evaluation.intervals import auc
 from ecgveil.recipe import load_recipe, recipe_names
 from ecgveil.training import critic as c
 from ecgveil.training.fit import fit
-from ecgveil.training.loop import Players
+from ecgveil.training.players import Players
 from ecgveil.training.run import RunFolder
 from ecgveil.training.tensors import load_tensors, save_tensors
 

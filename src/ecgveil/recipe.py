@@ -125,12 +125,25 @@ class TrainingSettings(Settings):
     precision: Literal["float32", "bfloat16"] = Field(
         "float32", description="of the networks; bfloat16, weights still in float32, is faster where processors have it"
     )
+    processes: int = Field(
+        1, ge=1, le=64, description="that train side by side, each on its share of a batch; each has its share of cores"
+    )
     checkpoint_seconds: float = Field(30.0, gt=0, description="time between checkpoints; changes no number, s")
 
     @model_validator(mode="after")
     def _one_length(self) -> TrainingSettings:
         if (self.epochs is None) == (self.steps is None):
             raise ValueError("give either epochs or steps")
+        return self
+
+    @model_validator(mode="after")
+    def _shares(self) -> TrainingSettings:
+        for name in ("batch", "marginals_batch"):
+            number = getattr(self, name)
+            if number % self.processes or number // self.processes < 2:
+                raise ValueError(
+                    f"processes is {self.processes} and {name} {number}; each needs an equal share, of two or more"
+                )
         return self
 
 

@@ -12,7 +12,7 @@ from ecgveil.ecg import ECGSet, concat
 from ecgveil.errors import RunError
 from ecgveil.models.contract import looked
 from ecgveil.training.conditioning import encode
-from ecgveil.training.loop import Players
+from ecgveil.training.players import Players
 from ecgveil.training.run import RunFolder
 from ecgveil.training.tensors import load_tensors
 

@@ -40,9 +40,11 @@ from ecgveil.training.choosing import (
 )
 from ecgveil.training.conditioning import encode, fit_conditions, fit_rhythm
 from ecgveil.training.looks import Windows
-from ecgveil.training.loop import Players, train
+from ecgveil.training.loop import train
 from ecgveil.training.objectives import OBJECTIVES
+from ecgveil.training.players import Players
 from ecgveil.training.run import RunFolder
+from ecgveil.training.team import require_processors
 from ecgveil.training.tensors import load_tensors
 
 _PICTURED = 3  # synthetic ECGs in each picture along training
@@ -109,6 +111,7 @@ def fit(
     if exists and not resume:
         _refuse(out)
     kind.check_form(ecgs, recipe)
+    require_processors(recipe.training.processes)
     if recipe.data.exclusive:
         ecgs, _ = in_classes(ecgs, recipe.data.labels, recipe.data.other)
         extra = extra and in_classes(extra, recipe.data.labels, recipe.data.other)[0]

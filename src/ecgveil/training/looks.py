@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ecgveil.models.contract import looked, stack
 
 if TYPE_CHECKING:
-    from ecgveil.training.loop import Players
+    from ecgveil.training.players import Players
 
 _WATCHED = (16, 32)  # synthetic windows of a look, at least and at most; as many as a batch in between
 _LEARNED_FROM = 256  # real windows that the principal directions are learned from, at most

@@ -19,7 +19,7 @@ from ecgveil.training.looks import ClassLooks, Looks, Windows
 from ecgveil.training.objectives import OBJECTIVES
 
 if TYPE_CHECKING:
-    from ecgveil.training.loop import Players
+    from ecgveil.training.players import Players
 
 Row = dict[str, Any]
 
