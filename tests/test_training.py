@@ -459,13 +459,14 @@ def test_patience_needs_candidates(whole, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_candidates_need_a_judge_and_something_held_out(crowd, tmp_path):
-    recipe = tiny("quick", **CANDIDATES)
-    with pytest.raises(ConfigError, match="training.candidates is 3: give fit a judge"):
-        fit(crowd, recipe, tmp_path / "run", seed=2)
-    with pytest.raises(ConfigError, match="with all ECGs trained on there is none to choose by; set it to 0"):
-        fit(crowd, recipe, tmp_path / "run", seed=2, judge=Judge(), use_all=True)
-    assert not (tmp_path / "run").exists()
+@pytest.mark.parametrize(
+    ("given", "told"), [({}, "no judge"), ({"judge": Judge(), "use_all": True}, "with all ECGs trained on")]
+)
+def test_without_a_judge_or_anything_held_out_the_last_weights_are_kept_and_it_is_said(given, told, crowd, tmp_path):
+    folder = fit(crowd, tiny("quick", **CANDIDATES), tmp_path / "run", seed=2, **given)
+    assert told in folder.choice()["note"]
+    assert folder.choice()["step"] is None
+    assert same(sampled(folder.path), averages(folder.path))
 
 
 def test_a_run_goes_on_from_another_on_other_records(clinic, tmp_path):

@@ -49,6 +49,8 @@ from ecgveil.training.tensors import load_tensors
 
 _PICTURED = 3  # synthetic ECGs in each picture along training
 _SQUARES = 8  # synthetic images or rows in each
+_UNJUDGED = "no candidate was judged"
+_LAST = "the weights of the last step are kept"
 
 
 def fit(
@@ -80,7 +82,7 @@ def fit(
     extra : ECGs to train on beside the training part, in the same form: canaries
     judge : of (validation ECGs, synthetic ECGs), returns a dict with 'score', the lower the better, and its parts; what
         chooses between the recipe's `training.candidates`, such as `ecgveil.evaluation.choice.judge`; not asked where
-        `training.choose_by` is 'class-accuracy'
+        `training.choose_by` is 'class-accuracy'. Without one the last weights are kept
     base : a run to go on from, of the same model and form, or 'base' for the model that ships: its encoder and its
         weights are where training begins; rhythm and conditions are fitted anew. One that learned no conditions can be
         gone on from with some
@@ -192,19 +194,13 @@ def _choosing(parts: Parts | None, recipe: Recipe, judge: Judge | None) -> dict[
             f"training.choose_by is class-accuracy, but {recipe.training.objective} has no class head; {able} have one"
         )
     if parts is None:
-        raise ConfigError(
-            f"training.candidates is {number}, but with all ECGs trained on there is none to choose by; set it to 0"
-        )
+        return {"choice_note": f"{_UNJUDGED}: with all ECGs trained on there is none to judge by; {_LAST}"}
+    patients = len(set(parts.validation.patient_id))
+    note = ""
     if judge is None and by != "class-accuracy":
-        raise ConfigError(
-            f"training.candidates is {number}: give fit a judge, ecgveil.evaluation.choice.judge is one; or set it to 0"
-        )
-    patients, note = len(set(parts.validation.patient_id)), ""
-    if patients < LEAST_PATIENTS:
-        note = (
-            f"no candidate was judged: the validation part has {patients} patients, fewer than {LEAST_PATIENTS}; "
-            "the weights of the last step are kept"
-        )
+        note = f"{_UNJUDGED}: fit was given no judge, such as ecgveil.evaluation.choice.judge; {_LAST}"
+    elif patients < LEAST_PATIENTS:
+        note = f"{_UNJUDGED}: the validation part has {patients} patients, fewer than {LEAST_PATIENTS}; {_LAST}"
     return {"validation_sha256": _fingerprint(parts.validation, recipe.data.classes), "choice_note": note}
 
 
