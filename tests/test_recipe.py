@@ -24,8 +24,8 @@ def test_the_published_settings():
 
 
 @pytest.mark.parametrize("name", recipe_names())
-def test_the_last_step_is_kept_unless_candidates_are_asked_for(name):
-    assert load_recipe(name).training.candidates == 0
+def test_only_our_own_chooses_between_candidates_unless_asked_to(name):
+    assert load_recipe(name).training.candidates == (4 if name in ("veil", "veil-conditional") else 0)
 
 
 def test_overrides():
