@@ -114,7 +114,7 @@ class Marginals:
         for kind in _JOINT:
             mine, theirs = (torch.cat([all_[kind], all_["numbers"]], dim=1) for all_ in (x, population.real))
             directions = _directions(mine.shape[1], rng).to(mine.device)
-            total = total + _JOINT_WEIGHT * _pull(mine @ directions, (theirs @ directions).T.sort(dim=1).values)
+            total = total + _JOINT_WEIGHT * _pull(mine @ directions, (directions.T @ theirs.T).sort(dim=1).values)
         return total * _SCALE
 
     @staticmethod
@@ -177,8 +177,9 @@ def _pull(x: Tensor, real: Tensor) -> Tensor:
     that lie below it.
     """
     with torch.no_grad():
+        mine = x.detach().T.contiguous()  # (k, B)
         b, n = len(x), real.shape[1]
-        below_real = torch.searchsorted(real.contiguous(), x.detach().T.contiguous()).T / n
-        rank = x.argsort(dim=0).argsort(dim=0).to(x.dtype)
+        below_real = torch.searchsorted(real.contiguous(), mine) / n
+        rank = torch.empty_like(mine).scatter_(1, mine.argsort(dim=1), torch.arange(b).to(mine).expand_as(mine))
         slope = ((2 * below_real - 1) - (2 * rank + 1 - b) / (b - 1)) / b
-    return (x * slope).sum() / x.shape[1] ** 0.5
+    return (x.T * slope).sum() / x.shape[1] ** 0.5
