@@ -213,11 +213,13 @@ def sample(
 ) -> None:
     """Draw synthetic ECGs from a run into WFDB records; rows into a CSV file, images into PNG files."""
     from ecgveil.files import new_folder, require_free
+
+    require_free(out)  # before torch is loaded
+
     from ecgveil.kinds import write_others
     from ecgveil.pipeline import write_samples
     from ecgveil.sampling import load
 
-    require_free(out)
     spans = {"age": _span("--age", age), "heart_rate": _span("--heart-rate", heart_rate)}
     generator = load(run).bearing(labels or (), sex, **spans)
     if generator.step < generator.steps:
