@@ -44,7 +44,7 @@ def real_parts(folder: Path, *parts: set[int]) -> list[ECGSet]:
 
 
 def synthetic_part(path: Path) -> ECGSet:
-    """Synthetic ECGs in the form of `real_parts`: each lead to mean 0 and spread 1, as the real ones are."""
+    """Synthetic ECGs of a file or folder, in the form of `real_parts`."""
     if path.suffix == ".npz":
         held = np.load(path)
         names = tuple(f"synthetic{i}" for i in range(len(held["signal"])))
@@ -52,6 +52,11 @@ def synthetic_part(path: Path) -> ECGSet:
         ecgs = ECGSet(held["signal"], float(held["fs"]), tuple(map(str, held["leads"])), names, labels=labels)
     else:
         ecgs, _ = read(path, leads=LEADS_8, allow=("wrong_unit",))
+    return shaped(ecgs)
+
+
+def shaped(ecgs: ECGSet) -> ECGSet:
+    """ECGs in the form of `real_parts`: each lead to mean 0 and spread 1, as the real ones are."""
     x = resample(ecgs.pick(LEADS_8).signal, ecgs.fs, FS_HZ)
     x = x - x.mean(axis=-1, keepdims=True)
     spread = x.std(axis=-1, keepdims=True)
