@@ -145,7 +145,10 @@ def judged(name: str, seed: int, told: argparse.Namespace, train: ECGSet, real: 
     with without(name) as settings:
         recipe = load_recipe("veil", {**settings, "training.steps": told.steps, "training.pictures": 0})
         run = fit(train, recipe, folder, seed=seed, use_all=True, resume=True)
-        made = load(run.path).sample(DRAWS * len(real.held), seed=seed)
+        trained = load(run.path)
+        if trained.step < trained.steps:
+            raise SystemExit(f"{name}: stopped at step {trained.step} of {trained.steps}; the same command goes on")
+        made = trained.sample(DRAWS * len(real.held), seed=seed)
     figures = figures_of(made, real)
     write_atomic(note, json.dumps(dict(zip(FIGURES, figures, strict=True))))
     return figures

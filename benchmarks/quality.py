@@ -80,7 +80,10 @@ def judged(name: str, told: argparse.Namespace) -> dict:
     recipe = load_recipe(name, {**settings, "training.steps": steps})
     run = fit(train, recipe, folder / "run", seed=told.seed, use_all=True, resume=True, base=base, on_log=kept)
     minutes = json.loads(spent.read_text())["seconds"] / 60
-    synthetic = load(run.path).sample(told.number, seed=told.seed)
+    trained = load(run.path)
+    if trained.step < trained.steps:
+        raise SystemExit(f"{name}: stopped at step {trained.step} of {trained.steps}; the same command goes on")
+    synthetic = trained.sample(told.number, seed=told.seed)
     real, held = (each.pick(synthetic.leads) for each in (train, parts.holdout))
     evidence = evaluate(real, held, synthetic, seed=told.seed, quick=told.quick)
     figures = {"steps": steps, "core_minutes": minutes, "threads": torch.get_num_threads(), **told_of(evidence)}
