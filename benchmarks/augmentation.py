@@ -37,7 +37,7 @@ def main() -> None:
     train, tested = real_parts(told.data, set(range(1, 7)), {told.fold})
     borne = [sum(name in each for each in train.labels) for name in names]
     rarest = names[int(np.argmin(borne))]
-    numbers = [round(times * min(borne)) for times in told.times]
+    numbers = sorted({max(1, round(times * min(borne))) for times in told.times})
     made = shaped(run.bearing([rarest]).sample(max(numbers), seed=told.seed))
     print(f"{len(train)} real ECGs, {min(borne)} of them {rarest}; {len(tested)} tested on", flush=True)
     waves = [waveforms(each.pick(train.leads)) for each in (train, made, tested)]

@@ -2,9 +2,13 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
+import time
 from contextlib import nullcontext
 from multiprocessing import active_children
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -30,6 +34,15 @@ def asked(clinic):
     return shaped(clinic, recipe), recipe
 
 
+@pytest.fixture(scope="module", autouse=True)
+def two_threads():
+    """Of which each process has one."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="module")
 def together(asked, tmp_path_factory):
     """A whole run of two processes."""
@@ -42,16 +55,74 @@ def state(folder):
 
 def test_two_processes_stopped_go_on_as_if_never_stopped(asked, together, tmp_path):
     def stop(row):
-        os.kill(os.getpid(), signal.SIGINT)
+        for each in (*active_children(), SimpleNamespace(pid=os.getpid())):  # as a terminal does
+            os.kill(each.pid, signal.SIGINT)
 
     half = fit(*asked, tmp_path / "run", seed=3, on_log=stop)
+    assert torch.get_num_threads() == 2  # again
     assert 0 < half.metrics()[-1]["step"] < asked[1].training.steps
     assert active_children() == []
     whole = fit(*asked, tmp_path / "run", seed=3, resume=True)
     one, other = state(whole), state(together)
     assert all(torch.equal(one[name], other[name]) for name in other)
-    threads = torch.get_num_threads()
-    assert threads == whole.provenance["threads"]
+
+
+def test_helpers_do_not_hear_who_asks_to_stop_even_as_they_begin(asked, together, tmp_path):
+    def ask():
+        while not active_children():
+            time.sleep(0.01)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            os.kill(active_children()[0].pid, number)
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    run = fit(*asked, tmp_path / "run", seed=3)
+    asking.join()
+    assert all(torch.equal(state(run)[name], value) for name, value in state(together).items())
+
+
+SCRIPT = """
+import sys
+from ecgveil.recipe import load_recipe
+from ecgveil.simulate import simulate
+from ecgveil.training.fit import fit
+
+settings = {"training.steps": 2, "training.processes": 2, "training.pictures": 0, "model.width": 8}
+recipe = load_recipe("veil", settings)
+ecgs, _ = simulate(8, seed=1)
+print("begun", flush=True)
+fit(ecgs.pick(recipe.data.leads), recipe, sys.argv[1], use_all=True)
+"""
+
+
+def test_a_plain_script_is_not_run_again_by_helpers_nor_do_they_outlive_it(tmp_path):
+    folder = tmp_path / "a b"  # where they meet
+    folder.mkdir()
+    (tmp_path / "script.py").write_text(SCRIPT)
+    command, env = [sys.executable, str(tmp_path / "script.py")], {**os.environ, "TMPDIR": str(folder)}
+    done = subprocess.run([*command, str(tmp_path / "run")], env=env, capture_output=True, text=True, timeout=300)
+    assert (done.returncode, done.stdout) == (0, "begun\n"), done.stderr
+    assert RunFolder(tmp_path / "run").metrics()[-1]["step"] == 2
+    assert list(folder.iterdir()) == []
+    asker = subprocess.Popen([*command, str(tmp_path / "other")], env=env, stdout=subprocess.DEVNULL)
+    children = Path(f"/proc/{asker.pid}/task/{asker.pid}/children")
+    if not children.parent.is_dir():
+        asker.kill()
+        pytest.skip("no /proc to find helpers in")
+    while not (begun := helping(children)):
+        time.sleep(0.05)
+    asker.kill()
+    asker.wait()
+    until = time.monotonic() + 120
+    while any(Path(f"/proc/{each}/cmdline").is_file() for each in begun):
+        assert time.monotonic() < until
+        time.sleep(0.1)
+
+
+def helping(children):
+    """Process numbers of helpers."""
+    found = children.read_text().split()
+    return [each for each in found if b"spawn_main" in Path(f"/proc/{each}/cmdline").read_bytes()]
 
 
 def test_whoever_helps_and_dies_is_told_of(asked, tmp_path):
@@ -59,7 +130,7 @@ def test_whoever_helps_and_dies_is_told_of(asked, tmp_path):
         for helper in active_children():
             helper.kill()
 
-    with pytest.raises(RunError, match="has died.*--resume"):
+    with pytest.raises(RunError, match="was killed.*--resume"):
         fit(*asked, tmp_path / "run", seed=3, on_log=kill)
     assert RunFolder(tmp_path / "run").load_weights()
     assert active_children() == []
@@ -71,9 +142,13 @@ def test_a_batch_is_shared_equally_or_not_at_all(number):
         tiny("veil", training__processes=number, training__batch=8)
 
 
+def test_what_a_recipe_does_not_use_need_not_be_shared():
+    assert tiny("quick", training__processes=3, training__batch=6).training.marginals_batch % 3
+
+
 def test_more_processes_than_graphics_processors_are_refused(asked, tmp_path, monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    with pytest.raises(ConfigError, match="processes is 2, and graphics processors are 1; set 1"):
+    with pytest.raises(ConfigError, match="processes is 2, and graphics processors are 1; set"):
         fit(*asked, tmp_path / "run", seed=3)
 
 
@@ -101,7 +176,7 @@ class Paired:
         return mean
 
 
-def test_each_takes_its_share_and_all_weights_stay_the_same(asked, together, monkeypatch):
+def test_each_takes_its_share_with_noise_of_its_own_and_all_weights_stay_the_same(asked, together):
     recipe, rng = asked[1], np.random.default_rng(0)
     windows = rng.normal(0, 0.3, (20, *together.context.shape)).astype(np.float32)
     pairs = [Players(recipe, together.context, 3) for _ in range(2)]
@@ -113,7 +188,13 @@ def test_each_takes_its_share_and_all_weights_stay_the_same(asked, together, mon
         data = Windows(torch.from_numpy(windows), None)
         step = Step(pairs[rank], data, [str(k) for k in range(20)], recipe, 3, Paired(rank))
         fake = step._fake
-        step._fake = lambda rows, draws: made[rank].append(rows) or fake(rows, draws)
+
+        def seen(rows, draws):
+            x = fake(rows, draws)
+            made[rank].append((rows, x.detach()))
+            return x
+
+        step._fake = seen
         losses[rank] = [step(number) for number in range(3)]
 
     threads = [threading.Thread(target=work, args=(rank,)) for rank in range(2)]
@@ -127,5 +208,9 @@ def test_each_takes_its_share_and_all_weights_stay_the_same(asked, together, mon
     assert losses[0] == losses[1]
     assert len(losses[0]) == 3
     batch = stepping._batch_rows(3, 0, 8, 20)
-    assert sorted([*made[0][0], *made[1][0]]) == sorted(batch)
-    assert not set(made[0][0]) & set(made[1][0])
+    (mine, x), (theirs, y) = made[0][0], made[1][0]
+    assert sorted([*mine, *theirs]) == sorted(batch)
+    assert not set(mine) & set(theirs)
+    assert not any(torch.equal(a, b) for a in x for b in y)
+    sizes = [len(rows) for rows, _ in made[0]]
+    assert sizes == [4, 4, 8, 4, 4, 4, 4, 8]  # critic, generator, and every other step marginals

@@ -469,6 +469,13 @@ def test_without_a_judge_or_anything_held_out_the_last_weights_are_kept_and_it_i
     assert same(sampled(folder.path), averages(folder.path))
 
 
+def test_a_run_goes_on_with_a_judge_as_it_was_begun(crowd, tmp_path):
+    recipe = tiny("quick", **CANDIDATES)
+    fit(crowd, recipe, tmp_path / "run", seed=2, judge=Honest(), on_log=lambda row: os.kill(os.getpid(), signal.SIGINT))
+    with pytest.raises(RunError, match="begun with a judge and is now given none, or the reverse"):
+        fit(crowd, recipe, tmp_path / "run", seed=2, resume=True)
+
+
 def test_a_run_goes_on_from_another_on_other_records(clinic, tmp_path):
     recipe = tiny("veil", training__steps=2)
     ecgs = shaped(clinic, recipe)

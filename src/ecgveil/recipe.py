@@ -112,7 +112,10 @@ class TrainingSettings(Settings):
     pictures: int = Field(8, ge=0, le=200, description="sample pictures along training")
     snapshots: int = Field(0, ge=0, le=200, description="averaged generators kept along training, evenly")
     candidates: int = Field(
-        0, ge=0, le=100, description="averaged generators judged along the last half, the best kept; 0: the last is"
+        0,
+        ge=0,
+        le=100,
+        description="averaged generators judged along the last half, the best kept; 0, or none to judge by: the last",
     )
     choose_by: Literal["mix", "frechet", "class-accuracy"] = Field(
         "mix",
@@ -138,7 +141,7 @@ class TrainingSettings(Settings):
 
     @model_validator(mode="after")
     def _shares(self) -> TrainingSettings:
-        for name in ("batch", "marginals_batch"):
+        for name in ("batch", "marginals_batch") if self.marginals else ("batch",):
             number = getattr(self, name)
             if number % self.processes or number // self.processes < 2:
                 raise ValueError(

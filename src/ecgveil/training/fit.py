@@ -274,8 +274,10 @@ def _resumed(out: Path, recipe: Recipe, seed: int, known: dict[str, Any]) -> Run
         raise RunError(f"{out} was made with seed {folder.provenance['seed']}, not {seed}; give the same seed")
     if "base_sha256" in known and folder.provenance.get("base_sha256") != known["base_sha256"]:
         raise RunError(f"{out} did not begin from that run; give the same --from, or none")
-    if any(folder.provenance.get(key) != value for key, value in known.items()):
+    if any(folder.provenance.get(key) != value for key, value in known.items() if key != "choice_note"):
         raise RunError(f"{out} was trained on other records than these; give the same data")
+    if folder.provenance.get("choice_note") != known.get("choice_note"):
+        raise RunError(f"{out} was begun with a judge and is now given none, or the reverse; give the same")
     return folder
 
 
