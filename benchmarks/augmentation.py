@@ -17,7 +17,7 @@ import numpy as np
 
 from ecgveil.evaluation.bootstrap import Figure, draws, figure, mean, weighted_auc
 from ecgveil.evaluation.classifiers import CLASSIFIERS, lead_scale, waveforms
-from ecgveil.evaluation.utility import learn
+from ecgveil.evaluation.utility import _targets, learn
 from ecgveil.sampling import load
 from tstr import real_parts, shaped
 
@@ -43,9 +43,7 @@ def main() -> None:
     waves = [waveforms(each.pick(train.leads)) for each in (train, made, tested)]
     length, scale = min(each.shape[2] for each in waves), lead_scale(waves[0])
     x, added, test = (each[..., :length] / scale for each in waves)
-    y, borne_too, truth = (
-        np.array([[name in labels for name in names] for labels in each.labels], int) for each in (train, made, tested)
-    )
+    y, borne_too, truth = (_targets(each, names) for each in (train, made, tested))
     scores: dict[tuple[int, str], list[np.ndarray]] = {}
     for repeat in range(told.seeds):
         rng = np.random.default_rng([told.seed, repeat])

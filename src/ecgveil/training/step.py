@@ -125,10 +125,10 @@ class Step:
     def _update(self, optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
         optimizer.zero_grad()
         self._fabric.backward(loss)
-        gradients = [
-            weight.grad for group in optimizer.param_groups for weight in group["params"] if weight.grad is not None
-        ]
         if self._fabric.world_size > 1:
+            gradients = [
+                weight.grad for group in optimizer.param_groups for weight in group["params"] if weight.grad is not None
+            ]
             means = self._mean(torch.cat([each.flatten() for each in gradients]))
             for each, mean in zip(gradients, means.split([each.numel() for each in gradients]), strict=True):
                 each.copy_(mean.view_as(each))
