@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from ecgveil.models.veil_looks import changed, groups, simple_features, spread
+from ecgveil.models.veil_looks import _of_qrs, changed, groups, simple_features, spread
 from ecgveil.rhythm import STATISTICS
 from ecgveil.training.marginals import Marginals, _finer, _pull
 
@@ -67,7 +67,7 @@ def test_changes_leave_the_rhythm_and_half_of_the_samples_time_alone():
 
 def test_features_are_finite_where_a_lead_is_flat():
     x = torch.zeros(3, 2, 256, requires_grad=True)
-    found = simple_features(x)
+    found = torch.cat([each.flatten(1) for each in (simple_features(x), *_of_qrs(x))], dim=1)
     found.sum().backward()
     assert torch.isfinite(found).all()
     assert torch.isfinite(x.grad).all()
@@ -134,6 +134,24 @@ def test_features_tell_when_p_is_and_how_long():
     assert (late - usual)[-6].item() == pytest.approx(0.04, abs=0.002)
     assert (long - usual)[-5].item() == pytest.approx(np.log(2), abs=0.1)
     assert (long - usual)[-6].item() == pytest.approx(0, abs=0.002)
+
+
+def test_features_tell_where_qrs_ends_and_how_high_st_and_t_are_above_what_was_before_it():
+    """QRS of four straight lines from -40 ms to 40 or 80 ms, before it 0.2, after it 0.2 + st, then T of 0.5."""
+    time = np.arange(256) / 250 - 0.36
+
+    def with_end(end: float, st: float) -> tuple[torch.Tensor, torch.Tensor]:
+        corners = [-0.36, -0.04, -0.02, 0.0, end, 0.2, 0.3, 0.4, 0.66]
+        lead = np.interp(time, corners, 0.2 + np.array([0, 0, -1.0, 3.0, st, st, 0.5, 0, 0]))
+        return _of_qrs(torch.tensor(lead, dtype=torch.float32).expand(1, 2, -1))
+
+    (short, short_times), (long, long_times) = with_end(0.04, 0.1), with_end(0.08, -0.3)
+    assert short_times[0, [0, -1]].numpy() == pytest.approx([80, 100], abs=1.5)  # samples, R being at 90
+    assert long_times[0, [0, -1]].numpy() == pytest.approx([80, 110], abs=1.5)
+    assert short[0, :, -3].numpy() == pytest.approx([0.2, 0.2], abs=0.1)  # 1 % of a way of 8 before its end
+    assert long[0, :, -3].numpy() == pytest.approx([-0.15, -0.15], abs=0.1)
+    assert short[0, :, -1].numpy() == pytest.approx([0.5, 0.5], abs=0.06)
+    assert long[0, :, -2].numpy() == pytest.approx([-0.25, -0.25], abs=0.1)
 
 
 def test_one_artefact_does_not_hide_how_all_others_vary():

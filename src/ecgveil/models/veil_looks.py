@@ -20,9 +20,13 @@ _LEVELS, _SLOPES = (3, 12, 25, 64, 128, 192, 230, 243, 252), (64, 128, 192, 230,
 # From R; beside QRS the others would hardly be seen, and a little of it would outweigh P.
 _P_S, _QRS_S, _T_S = (-0.3, -0.07), (-0.06, 0.1), (0.1, 0.56)
 _WAVE_LEVELS, _WAVE_SLOPES = (0.02, 0.25, 0.5, 0.75, 0.98), (0.5, 0.8, 0.98)  # shares of a wave's samples, sorted
+# Of the QRS complex by its own time: where it has run through these shares of its slopes, those that are steep.
+_COMPLEX_S, _STEEP = (-0.12, 0.18), 0.05
+_ALONG = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 _CONSTANT = 1e-3
 _TAPER = 20  # samples at either end
 _R = int(BEFORE_S * RATE_HZ)
+_T_ENDS = (3, 109)  # of the samples of T, sorted
 _PART = 0.5  # share of samples that a change is made to: what is sometimes absent cannot leak (Karras 2020)
 
 
@@ -101,6 +105,35 @@ def _when(wave: Tensor) -> Tensor:
     return torch.cat([centre, torch.log(spread_)], dim=1)
 
 
+def _of_qrs(complexes: Tensor) -> tuple[Tensor, Tensor]:
+    """How far each lead is from its level before QRS as QRS goes on and ends, and at the ends of T, (B, C, any); when
+    QRS begins, goes on and ends, samples, (B, len(_ALONG)).
+
+    Where QRS is long it ends late, and ST begins at its end, wherever that is: levels at a fixed time after R, though
+    each be as in the population, do not show whether the two go together.
+    """
+    start, stop = (_sample(time) for time in _COMPLEX_S)
+    slopes = complexes[:, :, start:stop].diff(dim=2).square().sum(dim=1, keepdim=True).add(1e-8).sqrt()  # (B, 1, T - 1)
+    slopes = F.avg_pool1d(slopes, 3, stride=1, padding=1).squeeze(1)
+    steep = F.relu(slopes - _STEEP * slopes.amax(dim=1, keepdim=True))
+    run = F.pad((steep / steep.sum(dim=1, keepdim=True)).cumsum(dim=1), (1, 0))  # (B, T), from 0 to 1
+    shares = torch.tensor(_ALONG, device=run.device).repeat(len(run), 1)
+    after = torch.searchsorted(run.detach(), shares).clamp(1, run.shape[1] - 1)
+    low, high = run.gather(1, after - 1), run.gather(1, after)
+    times = start + after - 1 + ((shares - low) / (high - low + 1e-6)).clamp(0, 1)
+    levels = _at(complexes, times)
+    t_ends = _sorted_at(complexes[:, :, _sample(_T_S[0]) : _sample(_T_S[1])], _T_ENDS)
+    return torch.cat([levels[:, :, 1:], t_ends], dim=2) - levels[:, :, :1], times
+
+
+def _at(complexes: Tensor, times: Tensor) -> Tensor:
+    """Levels of all leads between samples: (B, C, LENGTH) at (B, k) -> (B, C, k)."""
+    before = times.detach().long()
+    behind = (times - before)[:, None]
+    before = before[:, None].expand(-1, complexes.shape[1], -1)
+    return complexes.gather(2, before) * (1 - behind) + complexes.gather(2, before + 1) * behind
+
+
 def _sorted_at(x: Tensor, places: tuple[int, ...]) -> Tensor:
     """What stands at `places` of x, (B, C, T), sorted along time, (B, C, len(places))."""
     if x.device.type == "cpu":  # where NumPy sorts several times as fast
@@ -128,6 +161,7 @@ def groups(x: Tensor) -> dict[str, Tensor]:
     complexes, numbers = split(x)
     levels = F.avg_pool1d(complexes, 4).flatten(1)
     waves, times = _of_waves(complexes)
+    qrs, qrs_times = _of_qrs(complexes)
     return {
         "levels": levels,
         "compressed": torch.asinh(5 * levels),
@@ -135,6 +169,8 @@ def groups(x: Tensor) -> dict[str, Tensor]:
         "features": _flat(*_of_wholes(complexes)),
         "waves": waves.flatten(1),
         "times": times,
+        "qrs": qrs.flatten(1),
+        "qrs times": qrs_times,
         "numbers": numbers,
         "pace": numbers[:, -len(STATISTICS)],
     }
@@ -167,10 +203,6 @@ def changed(x: Tensor, gain: float, rng: torch.Generator) -> Tensor:
         each.to(x.device) for each in (gains, moved, place, offset, grain, louder)
     )
 
-    complexes = moved @ (complexes * gains)
-    before = place.long()
-    behind = (place - before)[:, None]
-    before = before[:, None].expand(-1, leads, -1)
-    complexes = complexes.gather(2, before) * (1 - behind) + complexes.gather(2, before + 1) * behind
+    complexes = _at(moved @ (complexes * gains), place)
     numbers = numbers + F.pad(louder, (0, len(STATISTICS)))  # the rhythm is given, not learned
     return torch.cat([(complexes + offset + grain).flatten(1), numbers], dim=1)

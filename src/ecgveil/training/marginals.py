@@ -28,9 +28,11 @@ _MOST_FEATURES = 512  # of a kind, drawn anew at each step
 _COMPONENTS = 80
 _DIRECTIONS = 256
 _WEIGHTS = {
-    "levels": 1.0, "bends": 1.0, "features": 3.0, "waves": 3.0, "times": 3.0, "numbers": 1.0, "components": 2.0
+    "levels": 1.0, "bends": 1.0, "features": 3.0, "waves": 3.0, "times": 3.0, "qrs": 3.0, "qrs times": 3.0,
+    "numbers": 1.0, "components": 2.0,
 }  # fmt: skip
-_JOINT = ("components", "features", "waves", "times")  # kinds that are also compared along directions, with the numbers
+# Kinds that are also compared along directions, with the numbers.
+_JOINT = ("components", "features", "waves", "times", "qrs")
 _JOINT_WEIGHT = 2.0
 _SCALE = 1 / 20  # of all together, beside a critic's loss
 _PACES = (0.1, 0.35, 0.65, 0.9)  # quantiles of the mean RR where groups of like hearts end
@@ -46,8 +48,8 @@ class Marginals:
     Parameters
     ----------
     groups : samples (B, ...) -> features of several kinds, each (B, k); 'levels', 'compressed', 'bends', 'features',
-        'waves', 'times' and 'numbers'. Of the compressed levels the principal components are compared. And 'pace',
-        (B,): the mean RR on any scale
+        'waves', 'times', 'qrs', 'qrs times' and 'numbers'. Of the compressed levels the principal components are
+        compared. And 'pace', (B,): the mean RR on any scale
     real : samples (n, ...)
     conditions : of each, (n, k), if there are any: along random directions they are compared like features
     rng : draws those that stand for the rest where there are many
