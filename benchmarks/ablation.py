@@ -59,7 +59,8 @@ def none_odd(complex_: np.ndarray, rest: np.ndarray, beats: list) -> np.ndarray:
     return np.zeros(len(beats), bool)
 
 
-def no_waves(complexes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def none_of_it(complexes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Features that tell nothing."""
     return torch.zeros_like(complexes[:, :, :1]), torch.zeros_like(complexes[:, 0, :1])
 
 
@@ -72,7 +73,8 @@ VARIANTS: dict[str, tuple[dict[str, Any], list[tuple[Any, str, Any]]]] = {
     "veil": ({}, []),
     "without distances of marginals": ({"training.marginals": 0}, []),
     "without simple features for the critic": ({}, [(Critic, "look", blind(Critic.look))]),
-    "without features of P and T alone": ({}, [(veil_looks, "_of_waves", no_waves)]),
+    "without features of P and T alone": ({}, [(veil_looks, "_of_waves", none_of_it)]),
+    "without QRS by its own time": ({}, [(veil_looks, "_of_qrs", none_of_it)]),
     "without groups of like hearts": ({}, [(marginals, "_PACES", ())]),
     "without changes": ({"training.augment_gain": 0.0}, []),
     "without averaging of weights": ({"training.ema": 0.0}, []),

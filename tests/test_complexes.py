@@ -9,7 +9,7 @@ from scipy.signal import fftconvolve, firwin, welch
 
 from ecgveil.complexes import BANDS, LENGTH, Parts, analyse, readable, synthesis, synthesise
 from ecgveil.complexes.encoder import ComplexEncoder
-from ecgveil.complexes.parts import BEFORE_S, EDGES_HZ, RATE_HZ, electrodes
+from ecgveil.complexes.parts import BEFORE_S, EDGES_HZ, RATE_HZ, bands_of, electrodes
 from ecgveil.ecg import ECGSet
 from ecgveil.errors import ConfigError, RecordError, RunError
 from ecgveil.leads import LEADS_8
@@ -229,6 +229,20 @@ def test_the_last_bit_of_a_network_changes_no_beat(eight):
     other = tensor.copy()
     other[:, :-4] = np.nextafter(other[:, :-4], np.inf)
     np.testing.assert_allclose(encoder.decode(other), encoder.decode(tensor), atol=1e-4)
+
+
+def test_no_record_is_noisier_for_its_beats_than_nearly_all(eight):
+    encoder = ComplexEncoder.fit(eight)
+    loudest = int(np.argmax(encoder._loudness(encoder._taken(eight).parts)))
+    tensor = np.repeat(encoder.encode(eight)[0][[loudest]], 3, axis=0)
+    log_power = slice(8 * LENGTH, 8 * LENGTH + electrodes(LEADS_8).shape[1] * bands_of(FS))
+    tensor[:, log_power] += np.array([[0.0], [0.2], [0.4]]) / np.array(encoder.sd_)[: log_power.stop - log_power.start]
+    as_loud = encoder.decode(tensor)
+    np.testing.assert_allclose(as_loud[1:], as_loud[:2], atol=1e-3)
+    of_before = ComplexEncoder.from_json(
+        {"complexes": {key: each for key, each in encoder.to_json()["complexes"].items() if key != "loudest_"}}
+    )
+    assert (of_before.decode(tensor).std(axis=(1, 2)) > as_loud.std(axis=(1, 2))).all()
 
 
 def test_absurd_numbers_make_finite_ecgs(eight):

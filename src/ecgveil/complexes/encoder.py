@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
 
 from ecgveil.complexes.analysis import Progress, Taken, analyse, readable, silent
 from ecgveil.complexes.odd import Odd
-from ecgveil.complexes.parts import BANDS, LENGTH, Parts, bands_of, electrodes, numbers_of
+from ecgveil.complexes.parts import BANDS, EDGES_HZ, LENGTH, Parts, bands_of, electrodes, numbers_of
 from ecgveil.complexes.synthesis import synthesise
 from ecgveil.ecg import ECGSet
 from ecgveil.errors import ConfigError, RecordError, RunError
@@ -20,6 +20,8 @@ _FARTHEST = 15.0  # usual spreads: what lies beyond is no heart
 _CUT = 5.0  # standard deviations of a number
 _LOUDEST = 3.5  # standard deviations of a drawn one: beyond lie electrodes that fell off
 _ALWAYS = 0.03  # of the mean electrode's power that each one has at the least: less is not to be told
+_AMONG_BEATS_HZ = (0.6, 11.0)  # of noise that beats can be lost in
+_LOUDEST_PERCENTILE = 98
 _LEAST = 1e-9
 _CONSTANT = 1e-3  # standard deviation of a number that does not vary
 
@@ -34,6 +36,9 @@ class ComplexEncoder:
     scale_ : usual standard deviation of each lead, (C,)
     mean_, sd_ : of the numbers but the rhythm's statistics, (m - 4,)
     odd_ : beats that are not like the others of their record
+    loudest_ : noise among beats, as `_loudness`, that all but 2 % have at the most; louder ones that are drawn are made
+        as quiet. What is louder in recordings is so for a while, between beats that are seen, and would here be all
+        over the record. None in encoders of runs from before it was known: no limit
     """
 
     leads: tuple[str, ...]
@@ -43,6 +48,7 @@ class ComplexEncoder:
     mean_: list[float]
     sd_: list[float]
     odd_: Odd = field(default_factory=Odd)
+    loudest_: float | None = None
     _last: tuple[ECGSet, Taken] | None = field(default=None, init=False, repr=False, compare=False)
 
     @classmethod
@@ -62,6 +68,7 @@ class ComplexEncoder:
         sd = numbers.std(axis=0)
         encoder.mean_, encoder.sd_ = numbers.mean(axis=0).tolist(), np.where(sd > _CONSTANT, sd, 1.0).tolist()
         encoder.odd_ = Odd.fit(found.odd, train.patient_id)
+        encoder.loudest_ = float(np.percentile(encoder._loudness(found.parts), _LOUDEST_PERCENTILE))
         return encoder
 
     def beats(self, ecgs: ECGSet) -> list[np.ndarray]:
@@ -100,6 +107,13 @@ class ComplexEncoder:
         power = np.log(power + _ALWAYS * power.mean(axis=1, keepdims=True) + _LEAST)
         vary = np.log(np.concatenate([parts.variation.reshape(len(power), -1), parts.common], axis=1) + 0.01)
         return np.concatenate([power.reshape(len(power), -1), vary, parts.bursts], axis=1)
+
+    def _loudness(self, parts: Parts) -> np.ndarray:
+        """Log power of the noise among beats in all leads, in shares of that of their complexes, (n,)."""
+        among = (EDGES_HZ[:-1] >= _AMONG_BEATS_HZ[0]) & (EDGES_HZ[1:] <= _AMONG_BEATS_HZ[1])
+        of_electrodes = parts.noise[:, :, among] @ np.diff(EDGES_HZ)[among]  # (n, E)
+        power = of_electrodes @ np.square(electrodes(self.leads)).sum(axis=0)
+        return np.log(power + _LEAST) - np.log(parts.complexes.var(axis=2).sum(axis=1) + _LEAST)
 
     def encode(self, ecgs: ECGSet) -> tuple[np.ndarray, None]:
         """Tensor (n, C LENGTH + m) float32.
@@ -146,6 +160,9 @@ class ComplexEncoder:
             vary[:, 4 * leads :],
             np.clip(rest[:, 4 * leads + 3 :], 0, 3),
         )
+        if self.loudest_ is not None:
+            quieter = np.exp(np.minimum(self.loudest_ - self._loudness(parts), 0))
+            parts = replace(parts, noise=parts.noise * quieter[:, None, None])
         statistics = plain_statistics(tensor[:, -end:].astype(float))
         seconds = self.n_samples / self.fs
         times = beat_times(rngs, statistics, seconds)
@@ -166,7 +183,13 @@ class ComplexEncoder:
             encoder = cls(**{**own, "leads": leads, "odd_": Odd.from_json(own["odd_"], len(leads))})
             numbers = numbers_of(leads, encoder.fs)
             sizes = len(encoder.scale_), len(encoder.mean_), len(encoder.sd_)
-            finite = np.isfinite([encoder.fs, encoder.n_samples, *encoder.scale_, *encoder.mean_, *encoder.sd_]).all()
+            told = [
+                *encoder.scale_,
+                *encoder.mean_,
+                *encoder.sd_,
+                0.0 if encoder.loudest_ is None else encoder.loudest_,
+            ]
+            finite = np.isfinite([encoder.fs, encoder.n_samples, *told]).all()
         except (KeyError, TypeError, ValueError) as error:
             raise RunError(f"encoder.json is damaged ({error}); fit again") from error
         if sizes[1] != numbers:
