@@ -18,13 +18,14 @@ from pathlib import Path
 
 from ecgveil.base import FOLDER
 from ecgveil.ecg import ECGSet, concat
-from ecgveil.evaluation import evaluate
+from ecgveil.evaluation import Means, evaluate
 from ecgveil.files import make_folder, write_atomic
 from ecgveil.intake import take_in
 from ecgveil.recipe import load_recipe
 from ecgveil.report import metrics_json
 from ecgveil.sampling import load
 from ecgveil.split import split
+from ecgveil.training.critic import critic_scores
 from ecgveil.training.fit import fit
 from ecgveil.training.players import Players
 from ecgveil.training.tensors import load_tensors, save_tensors
@@ -74,10 +75,15 @@ def taken(data: list[Path]) -> ECGSet:
 def judge(told: argparse.Namespace) -> None:
     """The whole evidence, with all that `veil` learned from as training part."""
     make_folder(told.out)
-    synthetic = load(told.run).sample(told.number, seed=told.seed)
-    learned, held = (each.pick(synthetic.leads) for each in parts(told.data, told.seed))
-    for name, real in (("held-out", held), ("unseen", taken([told.unseen]).pick(synthetic.leads))):
-        evidence = evaluate(learned, real, synthetic, seed=told.seed)
+    run = load(told.run)
+    synthetic = run.sample(told.number, seed=told.seed)
+    learned, held = parts(told.data, told.seed)
+    # The critic's weights ship too; of another database it would tell the database, not who was trained on.
+    critic = critic_scores(run.folder, learned, held, seed=told.seed)
+    unseen = taken([told.unseen])
+    for name, real, means in (("held-out", held, Means(critic=critic)), ("unseen", unseen, Means())):
+        train, real = (each.pick(synthetic.leads) for each in (learned, real))
+        evidence = evaluate(train, real, synthetic, seed=told.seed, means=means)
         write_atomic(told.out / f"{name}.json", metrics_json(evidence.metrics))
 
 

@@ -70,7 +70,9 @@ else:
 
 class EncoderSettings(Settings):
     standardize: str = Field(description="step 1: per-lead, min-max (P1 eq. 2) or adapted-range (P1 eq. 3)")
-    arrange: str = Field(description="step 2: waveform; z, transposed, reversed, stripes, blocks, shuffled or own")
+    arrange: str = Field(
+        description="step 2: waveform; z, transposed, reversed, stripes, blocks, shuffled or own; complexes (veil)"
+    )
     order_seed: int | None = Field(None, ge=0, lt=2**32, description="shuffled: seed of the order of samples")
     order: tuple[int, ...] | None = Field(None, description="own: the order of samples, each of them once")
     unit_sd: float | None = Field(
