@@ -77,6 +77,7 @@ def test_training_goes_on_from_base(clinic, tmp_path):
     folder = fit(clinic.pick(LEADS_8), recipe, tmp_path / "run", base="base", seed=0)
     assert folder.provenance["base_sha256"]
     assert folder.encoder.scale_ == load("base").encoder.scale_
+    assert folder.encoder.loudest_ is not None  # of these people, whatever base has
     before, after = (load(run).folder.load_weights()[0] for run in ("base", folder.path))
     moved = sum(float((before[name] - after[name]).square().sum()) for name in before)
     whole = sum(float(each.square().sum()) for each in before.values())

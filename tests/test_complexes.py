@@ -233,7 +233,8 @@ def test_the_last_bit_of_a_network_changes_no_beat(eight):
 
 def test_no_record_is_noisier_for_its_beats_than_nearly_all(eight):
     encoder = ComplexEncoder.fit(eight)
-    loudest = int(np.argmax(encoder._loudness(encoder._taken(eight).parts)))
+    loudness = encoder._loudness(encoder._taken(eight).parts)
+    loudest, encoder.loudest_ = int(loudness.argmax()), float(loudness.max())
     tensor = np.repeat(encoder.encode(eight)[0][[loudest]], 3, axis=0)
     log_power = slice(8 * LENGTH, 8 * LENGTH + electrodes(LEADS_8).shape[1] * bands_of(FS))
     tensor[:, log_power] += np.array([[0.0], [0.2], [0.4]]) / np.array(encoder.sd_)[: log_power.stop - log_power.start]
@@ -243,6 +244,19 @@ def test_no_record_is_noisier_for_its_beats_than_nearly_all(eight):
         {"complexes": {key: each for key, each in encoder.to_json()["complexes"].items() if key != "loudest_"}}
     )
     assert (of_before.decode(tensor).std(axis=(1, 2)) > as_loud.std(axis=(1, 2))).all()
+
+
+def test_a_lead_that_is_flat_in_some_records_is_as_large_as_it_was_in_the_others(eight):
+    signal = eight.signal.copy()
+    signal[:3, 5] = 0
+    some = dataclasses.replace(eight, signal=signal)
+    known, found = ComplexEncoder.fit(eight), ComplexEncoder.fit(some)
+    others = np.log(eight.signal[3:, 5].std(axis=1)).mean()
+    assert found.scale_[5] == pytest.approx(np.exp(others))
+    assert found.scale_[:5] == pytest.approx(known.scale_[:5])
+    made = found.decode(found.encode(some)[0])
+    assert np.abs(made[:3, 5]).max() < 0.2  # no electrode is without any noise
+    assert np.ptp(made[3:, 5], axis=1) == pytest.approx(np.ptp(eight.signal[3:, 5], axis=1), rel=0.4)
 
 
 def test_absurd_numbers_make_finite_ecgs(eight):

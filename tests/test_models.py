@@ -13,7 +13,7 @@ from ecgveil.models.contract import Context, looked, stack
 from ecgveil.models.draw import draw, draw_conditions
 from ecgveil.models.pulse2pulse import Pulse2PulseSettings, phase_shuffle, upsampled_conv
 from ecgveil.models.wavegan import WaveGanSettings
-from ecgveil.rhythm import LabelledRhythm, Rhythm, beat_times, rhythm_statistics
+from ecgveil.rhythm import LabelledRhythm, Rhythm, beat_times, rhythm_statistics, standard_statistics
 from ecgveil.training.objectives import OBJECTIVES, Pair
 
 RHYTHM = Rhythm.fit([0.8 + 0.02 * np.random.default_rng(i).standard_normal(12) for i in range(30)], seed=0)
@@ -194,6 +194,34 @@ def test_rhythm_statistics():
 def test_rhythm_has_no_component_of_one_patient():
     fitted = Rhythm.fit([np.full(10, 0.8) + 0.01 * np.random.default_rng(i).normal(size=10) for i in range(40)], seed=0)
     assert len(fitted.weights) == 1  # 40 records make one component; two need 50
+
+
+def steady(seed, mean=0.8, spread=0.02, n=12):
+    return mean + spread * np.random.default_rng(seed).standard_normal(n)
+
+
+@pytest.mark.parametrize("odd", [0.3 * np.arange(12) % 0.7 + 0.5, np.r_[np.full(6, 0.8), 0.5, 1.1, np.full(6, 0.8)]])
+def test_one_person_of_another_rhythm_makes_no_component(odd):
+    fitted = Rhythm.fit([*(steady(i) for i in range(59)), odd], seed=0)
+    theirs = rhythm_statistics(odd)
+    apart = np.abs((np.array(fitted.means) - theirs) / [0.25, 1.0, 1.0, 0.1]).max(axis=1)
+    assert apart.min() > 0.3
+
+
+def test_a_rhythm_counts_people_and_not_their_records():
+    intervals = [steady(i, mean=0.6 + 0.05 * (i % 10)) for i in range(300)]
+    people = [str(i % 10) for i in range(300)]
+    assert len(Rhythm.fit(intervals, seed=0).weights) > 1
+    assert len(Rhythm.fit(intervals, seed=0, people=people).weights) == 1
+    conditions = np.array([[i % 10 == 9] for i in range(300)], np.float32)  # thirty records of one person
+    assert LabelledRhythm.fit(intervals, conditions, seed=0).parts[0] is not None
+    assert LabelledRhythm.fit(intervals, conditions, seed=0, people=people).parts[0] is None
+
+
+def test_no_bound_of_a_rhythm_is_a_persons_own_number():
+    fitted = Rhythm.fit([steady(i) for i in range(51)], seed=0)
+    on_grid = standard_statistics(np.array(fitted.bounds)) / 0.2
+    np.testing.assert_allclose(on_grid, np.rint(on_grid), atol=1e-6)
 
 
 class Linear(torch.nn.Module):

@@ -7,7 +7,8 @@ import pytest
 
 from ecgveil.errors import ConfigError, RecordError
 from ecgveil.models.conditions import LEAST_PATIENTS, Conditions
-from ecgveil.models.vitals import Density, by_person
+from ecgveil.models.vitals import Density
+from ecgveil.people import by_person
 from ecgveil.rhythm import LabelledRhythm, RatePlace
 
 

@@ -177,6 +177,14 @@ class Held(Players):
         Held.last = self
 
 
+def test_windows_that_all_have_a_twin_give_no_figure_of_diversity_and_no_error(image, tmp_path, monkeypatch):
+    monkeypatch.setattr("ecgveil.training.looks.variety", lambda projections: 0.0)
+    ecgs, recipe = image
+    rows = [row for row in fit(ecgs, recipe, tmp_path / "run", use_all=True).metrics() if "diversity" in row]
+    assert rows
+    assert all(np.isnan(row["diversity"]) for row in rows)
+
+
 @pytest.fixture(scope="module")
 def image(clinic):
     recipe = tiny("piacentino-z", **SMALL)

@@ -1,6 +1,7 @@
 import pytest
 
 from ecgveil.errors import ConfigError
+from ecgveil.leads import LEADS_12
 from ecgveil.recipe import load_recipe, parse_overrides, recipe_names
 
 
@@ -85,6 +86,7 @@ def test_labels_need_a_model_that_takes_them():
         ("veil", {"encoder.arrange": "waveform"}, "'complexes' and model veil go together, and with nothing else"),
         ("quick", {"encoder.arrange": "complexes"}, "'complexes' and model veil go together, and with nothing else"),
         ("veil", {"data.n_samples": 1250}, "data.n_samples is 1250, 2.5 s; the model needs 4 s or more"),
+        ("veil", {"data.leads": list(LEADS_12)}, "data.leads are 12, too many for model veil at 500 Hz"),
         ("veil", {"data.cut": "beats"}, "learns the rhythm; data.cut = 'beats' leaves none"),
     ],
 )

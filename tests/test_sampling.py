@@ -193,5 +193,5 @@ def test_ecgs_without_beats_are_left_out_of_what_is_taken_apart_and_counted(clin
     folder = fit(replace(ecgs, signal=signal), recipe, tmp_path / "run", use_all=True)
     assert folder.provenance["without_beats"] >= 3
     assert folder.provenance["counts"]["train"]["windows"] == len(ecgs) - folder.provenance["without_beats"]
-    with pytest.raises(RecordError, match="24 training ECGs none has the four beats"):
+    with pytest.raises(RecordError, match="0 of 24 training ECGs have the four beats"):
         fit(replace(ecgs, signal=0.0 * signal), recipe, tmp_path / "other", use_all=True)

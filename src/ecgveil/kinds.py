@@ -20,6 +20,7 @@ from ecgveil.encoder import Encoder
 from ecgveil.errors import ConfigError, RecordError
 from ecgveil.image_encoder import ImageEncoder
 from ecgveil.images import ImageSet, join_images, read_images, to_png, write_images
+from ecgveil.rhythm import LEAST_RECORDS
 from ecgveil.split import MIN_PATIENTS
 from ecgveil.table_encoder import TableEncoder, grey_levels
 from ecgveil.tables import TableSet, join_tables, read_table, write_table
@@ -75,8 +76,11 @@ def _learnable_ecg(train: ECGSet, recipe: Recipe) -> tuple[ECGSet, dict[str, Any
     if recipe.encoder.arrange != COMPLEXES:
         return train, {}
     rows = ComplexEncoder.readable(train)
-    if not len(rows):
-        raise RecordError(f"of {len(train)} training ECGs none has the four beats that taking it apart needs")
+    if len(rows) < LEAST_RECORDS:
+        raise RecordError(
+            f"{len(rows)} of {len(train)} training ECGs have the four beats that taking them apart needs; "
+            f"{LEAST_RECORDS} are needed: use longer windows or records with visible beats"
+        )
     kept = train if len(rows) == len(train) else train.take(rows.tolist())
     return kept, {"without_beats": len(train) - len(rows)}
 

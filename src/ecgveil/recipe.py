@@ -16,12 +16,13 @@ import tomli_w
 from pydantic import Discriminator, Field, Tag, ValidationError, field_validator, model_validator
 
 from ecgveil.arrange import ARRANGEMENTS, arrangement, arrangement_settings
-from ecgveil.complexes.parts import COMPLEXES, LEAST_SECONDS
+from ecgveil.complexes.parts import COMPLEXES, LEAST_SECONDS, LENGTH, numbers_of
 from ecgveil.errors import ConfigError
 from ecgveil.leads import LEADS_12
 from ecgveil.models import MODELS, Model
 from ecgveil.models.contract import Settings
 from ecgveil.other_data import OTHER_SETTINGS, ImageSettings, TableSettings, check_other
+from ecgveil.rhythm import STATISTICS
 from ecgveil.standardize import STANDARDIZERS
 from ecgveil.training.objectives import OBJECTIVES
 
@@ -244,6 +245,11 @@ class Recipe(Settings):
             raise ValueError(
                 f"data.n_samples is {data.n_samples}, {data.n_samples / data.fs:g} s; the model needs "
                 f"{LEAST_SECONDS:g} s or more, for four beats"
+            )
+        if numbers_of(data.leads, data.fs) + len(STATISTICS) >= LENGTH:
+            raise ValueError(
+                f"data.leads are {len(data.leads)}, too many for model veil at {data.fs:g} Hz; give the 8 independent "
+                "ones (I, II, V1 to V6), of which the other four are computed"
             )
         if self.training.augment_noise:
             raise ValueError("training.augment_noise is no setting of model veil, whose critic adds noise of its own")

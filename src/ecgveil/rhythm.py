@@ -1,10 +1,10 @@
 """When the heart beats: a smooth density of heart rhythms, fitted on a population.
 
-Each record is summed up by four numbers (its rhythm statistics); a Gaussian mixture is fitted to them over the
-population, with so few components, each of so many records, that no component is one patient's own numbers. Drawing
+Each record is summed up by four numbers (its rhythm statistics); a Gaussian mixture is fitted to them over people, each
+counting once, with so few components, each of so many people, that no component is one patient's own numbers. Drawing
 goes the other way: statistics from the mixture, then R times from the statistics. Where labels are learned, records
-are parted by the label they bear that tells most of the rhythm, and each part large enough has a mixture of its own.
-Where the heart rate is learned, the other statistics are drawn as the mixture has them at that rate.
+are parted by the label they bear that tells most of the rhythm, and each part of enough people has a mixture of its
+own. Where the heart rate is learned, the other statistics are drawn as the mixture has them at that rate.
 """
 
 from __future__ import annotations
@@ -18,12 +18,15 @@ import numpy as np
 from sklearn.mixture import GaussianMixture
 
 from ecgveil.errors import RecordError
+from ecgveil.people import by_person
 
 STATISTICS = ("log mean RR in s", "log RMSSD in s", "log SD of 5-beat mean RR in s", "share of premature beats")
-_RECORDS_A_COMPONENT = 25
+LEAST_RECORDS = 5  # whose rhythm can be read
+_PEOPLE_A_COMPONENT = 25  # on the mean
 _MAX_COMPONENTS = 4
-_RECORDS_A_PART = 10  # fewer are too few for a density of their own
+_LEAST_PEOPLE = 10  # of a component, and of a part: fewer are too few for a density of their own
 _CENTRE, _SCALE = np.array([-0.2, -3.5, -3.5, 0.0]), np.array([0.25, 1.0, 1.0, 0.1])  # about those of adults
+_GRID = 0.2  # of standard statistics, that bounds lie on
 _FLOOR_S = 0.004  # variations below one sample of 250 Hz are not resolved
 _RR_RANGE_S = (0.25, 3.0)
 PACES_BPM = (30.0, 150.0)  # that may be asked for; faster ones lose beats to premature ones and to each other
@@ -99,26 +102,33 @@ class Rhythm(_Beating):
     bounds: list[list[float]]
 
     @classmethod
-    def fit(cls, rr_intervals: list[np.ndarray], seed: int) -> Rhythm:
-        """Fit on the RR intervals in s of each training record.
+    def fit(cls, rr_intervals: list[np.ndarray], seed: int, people: Sequence[str] | None = None) -> Rhythm:
+        """Fit on the RR intervals in s of each training record, and on whose each is: default, each somebody else's.
 
         Raises
         ------
         RecordError
-            Fewer than 5 records have a rhythm that can be read.
+            Fewer than `LEAST_RECORDS` have a rhythm that can be read.
         """
-        return cls._of(_table(rr_intervals)[0], seed)
+        table, _, whose = _table(rr_intervals, people)
+        return cls._of(table, whose, seed)
 
     @classmethod
-    def _of(cls, table: np.ndarray, seed: int) -> Rhythm:
-        k = int(np.clip(len(table) // _RECORDS_A_COMPONENT, 1, _MAX_COMPONENTS))
-        # On scales of about 1: what is added to variances must not make premature beats common; most lack them.
-        mixture = GaussianMixture(k, reg_covar=3e-3, random_state=seed, n_init=3).fit(standard_statistics(table))
+    def _of(cls, table: np.ndarray, whose: np.ndarray, seed: int) -> Rhythm:
+        """Of statistics of records, (n, 4), and whose each is."""
+        table = by_person(table, whose)
+        standard = standard_statistics(table)
+        for k in range(int(np.clip(len(table) // _PEOPLE_A_COMPONENT, 1, _MAX_COMPONENTS)), 0, -1):
+            # On scales of about 1: what is added to variances must not make premature beats common; most lack them.
+            mixture = GaussianMixture(k, reg_covar=3e-3, random_state=seed, n_init=3).fit(standard)
+            if np.bincount(mixture.predict(standard), minlength=k).min() >= _LEAST_PEOPLE:
+                break
         means, covariances = plain_statistics(mixture.means_), mixture.covariances_ * np.outer(_SCALE, _SCALE)
-        # Bounds keep draws physiological; percentiles, so that no bound is one patient's own extreme.
-        bounds = np.percentile(table, [2, 98], axis=0) + 0.15 * np.array([[-1.0], [1.0]]) * np.ptp(
-            np.percentile(table, [2, 98], axis=0), axis=0
-        )
+        # Bounds keep draws physiological; percentiles rounded outwards, so that no bound is one patient's own extreme.
+        low, high = np.percentile(standard, [2, 98], axis=0)
+        margin = 0.15 * (high - low)
+        rounded = np.floor((low - margin) / _GRID) * _GRID, np.ceil((high + margin) / _GRID) * _GRID
+        bounds = plain_statistics(np.array(rounded))
         return cls(*(each.tolist() for each in (mixture.weights_, means, covariances, bounds)))
 
     def _statistics(self, rng: np.random.Generator) -> np.ndarray:
@@ -220,28 +230,35 @@ class LabelledRhythm(_Beating):
 
     @classmethod
     def fit(
-        cls, rr_intervals: list[np.ndarray], conditions: np.ndarray, seed: int, rate: RatePlace | None = None
+        cls,
+        rr_intervals: list[np.ndarray],
+        conditions: np.ndarray,
+        seed: int,
+        rate: RatePlace | None = None,
+        people: Sequence[str] | None = None,
     ) -> LabelledRhythm:
-        """Fit on the RR intervals in s and the labels, (n, k) of 0 and 1, of each training record.
+        """Fit on the RR intervals in s and the labels, (n, k) of 0 and 1, of each training record; whose each is.
 
         Errors as `Rhythm.fit`.
         """
-        table, rows = _table(rr_intervals)
+        table, rows, whose = _table(rr_intervals, people)
         borne = conditions[rows] > 0.5  # (n, k)
         spread = table.std(axis=0) + 1e-3
+
+        def enough(mine: np.ndarray) -> bool:
+            return len(np.unique(whose[mine])) >= _LEAST_PEOPLE
+
         tells = [
-            np.linalg.norm((table[mine].mean(axis=0) - table.mean(axis=0)) / spread)
-            if mine.sum() >= _RECORDS_A_PART
-            else 0.0
+            np.linalg.norm((table[mine].mean(axis=0) - table.mean(axis=0)) / spread) if enough(mine) else 0.0
             for mine in borne.T
         ]
         order = [int(label) for label in np.argsort(-np.array(tells), kind="stable")]
         part_of = np.array([cls._part(order, each) for each in borne])
-        parts = [table[part_of == part] for part in range(len(order) + 1)]
+        parts = [part_of == part for part in range(len(order) + 1)]
         return cls(
-            Rhythm._of(table, seed),
+            Rhythm._of(table, whose, seed),
             order,
-            [Rhythm._of(each, seed) if len(each) >= _RECORDS_A_PART else None for each in parts],
+            [Rhythm._of(table[mine], whose[mine], seed) if enough(mine) else None for mine in parts],
             rate,
         )
 
@@ -285,12 +302,14 @@ class Paced(_Beating):
         return self.rhythm.statistics(rng, condition, 60.0 / rng.uniform(self.low, self.high))
 
 
-def _table(rr_intervals: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Statistics of the records whose rhythm can be read, (n, 4), and their rows, (n,)."""
+def _table(rr_intervals: list[np.ndarray], people: Sequence[str] | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Statistics of the records whose rhythm can be read, (n, 4), their rows, (n,), and whose each is, (n,)."""
     found = {i: row for i, rr in enumerate(rr_intervals) if (row := rhythm_statistics(rr)) is not None}
-    if len(found) < 5:
+    if len(found) < LEAST_RECORDS:
         raise RecordError(
             f"a heart rhythm could be read from {len(found)} of {len(rr_intervals)} training records; "
-            "5 are needed: use longer windows or records with visible beats"
+            f"{LEAST_RECORDS} are needed: use longer windows or records with visible beats"
         )
-    return np.array(list(found.values())), np.array(list(found))
+    rows = np.array(list(found))
+    whose = rows.astype(str) if people is None else np.array(people, str)[rows]
+    return np.array(list(found.values())), rows, whose

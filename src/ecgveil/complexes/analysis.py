@@ -125,7 +125,8 @@ def _one(
     noise, bursts = _noise(rest + wander, signal.T, fs, even, quiet, mix)
     share = alone(rest, alike_beats, usual)
     noise[:, (EDGES_HZ[:-1] >= _WANDER_HZ) & (EDGES_HZ[1:] < _WAVES_HZ)] *= share
-    alike = np.corrcoef(rest[quiet].T) if rest.shape[1] > 1 else np.ones((1, 1))
+    with np.errstate(invalid="ignore", divide="ignore"):  # a flat lead is like no other
+        alike = np.corrcoef(rest[quiet].T) if rest.shape[1] > 1 else np.ones((1, 1))
     apart = [beat for beat in alike_beats if even[beat.covered].all()]  # no odd one lies on their P or T
     varying = apart if sum(beat.whole for beat in apart) >= LEAST_BEATS else alike_beats
     vary = variation(calm, rest, varying, share * together(rest, quiet), np.nan_to_num(alike))

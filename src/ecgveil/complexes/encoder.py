@@ -14,6 +14,7 @@ from ecgveil.complexes.parts import BANDS, EDGES_HZ, LENGTH, Parts, bands_of, el
 from ecgveil.complexes.synthesis import synthesise
 from ecgveil.ecg import ECGSet
 from ecgveil.errors import ConfigError, RecordError, RunError
+from ecgveil.people import by_person
 from ecgveil.rhythm import STATISTICS, beat_times, plain_statistics, rhythm_statistics, standard_statistics
 
 _FARTHEST = 15.0  # usual spreads: what lies beyond is no heart
@@ -21,7 +22,8 @@ _CUT = 5.0  # standard deviations of a number
 _LOUDEST = 3.5  # standard deviations of a drawn one: beyond lie electrodes that fell off
 _ALWAYS = 0.03  # of the mean electrode's power that each one has at the least: less is not to be told
 _AMONG_BEATS_HZ = (0.6, 11.0)  # of noise that beats can be lost in
-_LOUDEST_PERCENTILE = 98
+_LOUDER_SD = 2.05  # above the mean: of 2 % of people
+_FLAT = 1e-3  # standard deviation of a lead that was not connected
 _LEAST = 1e-9
 _CONSTANT = 1e-3  # standard deviation of a number that does not vary
 
@@ -36,9 +38,9 @@ class ComplexEncoder:
     scale_ : usual standard deviation of each lead, (C,)
     mean_, sd_ : of the numbers but the rhythm's statistics, (m - 4,)
     odd_ : beats that are not like the others of their record
-    loudest_ : noise among beats, as `_loudness`, that all but 2 % have at the most; louder ones that are drawn are made
-        as quiet. What is louder in recordings is so for a while, between beats that are seen, and would here be all
-        over the record. None in encoders of runs from before it was known: no limit
+    loudest_ : noise among beats, as `_loudness`, that all but 2 % of people have at the most; what is drawn louder is
+        made as quiet. What is louder in recordings is so for a while, between beats that are seen, and would here be
+        all over the record. None in encoders of runs from before it was known: no limit
     """
 
     leads: tuple[str, ...]
@@ -60,16 +62,23 @@ class ComplexEncoder:
         RecordError
             An ECG has no rhythm that can be read; `readable` says which have.
         """
-        spread = np.log(np.maximum(train.signal.std(axis=2), 1e-6))
-        scale = np.exp(spread.mean(axis=0))  # of all records, so that it is nobody's own
+        spread = train.signal.std(axis=2)
+        there = spread > _FLAT
+        total = np.log(np.where(there, spread, 1.0)).sum(axis=0)
+        scale = np.exp(total / np.maximum(there.sum(axis=0), 1))  # of all records, so that it is nobody's own
         encoder = cls(train.leads, train.fs, train.n_samples, scale.tolist(), [], [])
         found = encoder._taken(train, progress)
         numbers = encoder._numbers(found.parts)
         sd = numbers.std(axis=0)
         encoder.mean_, encoder.sd_ = numbers.mean(axis=0).tolist(), np.where(sd > _CONSTANT, sd, 1.0).tolist()
         encoder.odd_ = Odd.fit(found.odd, train.patient_id)
-        encoder.loudest_ = float(np.percentile(encoder._loudness(found.parts), _LOUDEST_PERCENTILE))
+        encoder.limit_noise(train, progress)
         return encoder
+
+    def limit_noise(self, train: ECGSet, progress: Progress = silent) -> None:
+        """Take `loudest_` from the training part; errors as `fit`."""
+        loudness = by_person(self._loudness(self._taken(train, progress).parts)[:, None], train.patient_id)
+        self.loudest_ = float(loudness.mean() + _LOUDER_SD * loudness.std())
 
     def beats(self, ecgs: ECGSet) -> list[np.ndarray]:
         """R times of each ECG, s, where its complex fits best; errors as `encode`."""

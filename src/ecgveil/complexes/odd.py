@@ -23,6 +23,7 @@ _TIMES, _SHARE = 3.0, 0.25  # what an odd beat leaves over, as a multiple of the
 _MOST = 1 / 3  # of beats that can be odd: else it is no rule that they break
 _REACH_S = (-0.25, 0.6)
 _PEOPLE_A_FORM, _FORMS = 20, 6
+_MOST_OF_AN_AXIS = 5.0  # that one person has of it, times what people have
 _SMOOTH_S = 0.006
 _FADE_S = 0.04
 _PERCENTILES = (10, 25, 50, 70, 85)  # beyond lie electrodes that fell off
@@ -93,7 +94,7 @@ class OddForms:
     beats : in these, share of beats (of early ones: of early beats)
     log_sizes : logarithm of how large they are in QRS, over the record's complex there, at `_PERCENTILES`
     mean : (C, LENGTH) of unit root mean square
-    axes : (k, C, LENGTH), each as large as its standard deviation
+    axes : (k, C, LENGTH), each as large as what usually lies along it
     """
 
     records: float
@@ -117,10 +118,9 @@ class OddForms:
         sizes = [np.mean([np.log(_in_qrs(form) + 1e-9) for form in forms]) for forms in mine]
         forms = np.stack([_unit(np.mean([_unit(form) for form in forms], axis=0)) for forms in mine])  # one of each
         mean = forms.mean(axis=0)
-        _, much, axes = np.linalg.svd((forms - mean).reshape(len(forms), -1), full_matrices=False)
-        axes = (much[:k, None] * axes[:k] / np.sqrt(len(forms))).reshape(k, *mean.shape)
+        axes = _axes((forms - np.median(forms, axis=0)).reshape(len(forms), -1), k).reshape(-1, *mean.shape)
         often = float((shares > 0).mean()), float(shares[shares > 0].mean())
-        log_sizes = np.round(np.percentile(sizes, _PERCENTILES), 4).tolist()
+        log_sizes = np.round(np.percentile(sizes, _PERCENTILES), 1).tolist()  # that none is one patient's own
         return cls(*often, log_sizes, np.round(mean, 4), np.round(axes, 4))  # as they are written
 
     def draw(self, rng: np.random.Generator) -> np.ndarray:
@@ -205,6 +205,21 @@ class Odd:
 def _early(r: np.ndarray) -> np.ndarray:
     """Which beats at these R times come early, (beats,) bool."""
     return np.append(False, premature_intervals(np.diff(r))) if len(r) > 1 else np.zeros(len(r), bool)
+
+
+def _axes(away: np.ndarray, k: int) -> np.ndarray:
+    """Principal axes of people's differences from their median, (n, d): at most (k, d), each as long as its usual score.
+
+    Of the directions of these differences, whatever their size, so that an axis is where many lie, and not where one
+    whose beats are like nobody else's does (spherical principal components; Locantore et al., Test 1999); one that is
+    mostly one person's all the same is left out.
+    """
+    directions = away / (np.linalg.norm(away, axis=1, keepdims=True) + 1e-9)
+    axes = np.linalg.svd(directions, full_matrices=False)[2][:k]
+    lies = np.square(directions @ axes.T)
+    axes = axes[lies.max(axis=0) < _MOST_OF_AN_AXIS * lies.mean(axis=0)]
+    low, high = np.percentile(away @ axes.T, [16, 84], axis=0)
+    return (high - low)[:, None] / 2 * axes
 
 
 def _fade() -> np.ndarray:

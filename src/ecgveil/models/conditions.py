@@ -17,7 +17,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ecgveil.errors import ConfigError, RecordError
-from ecgveil.models.vitals import VITALS, Density, by_person
+from ecgveil.models.vitals import VITALS, Density
+from ecgveil.people import by_person
 
 LEAST_PATIENTS = 5
 _PEOPLE_OF_ALL, _PEOPLE_OF_A_GROUP = 10, 25  # that a density of age and heart rate is fitted on, at least

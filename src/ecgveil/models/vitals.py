@@ -74,13 +74,3 @@ class Density:
         between = rng.random(len(point)) - 0.5
         whole = np.array([name == "age" for name in self.names])
         return np.clip(np.where(whole, point, point + between), self.low, self.high)
-
-
-def by_person(values: np.ndarray, patients: Sequence[str]) -> np.ndarray:
-    """One row a person, the mean over their windows in which all is known: (n, d), NaN unknown -> (people, d)."""
-    known = np.isfinite(values).all(axis=1)
-    _, whose = np.unique(np.array(patients, str)[known], return_inverse=True)
-    windows = np.bincount(whose)
-    sums = np.zeros((len(windows), values.shape[1]))
-    np.add.at(sums, whose, values[known])
-    return sums / windows[:, None]

@@ -65,9 +65,9 @@ def fit_rhythm(
     beats = [peaks / ecgs.fs for peaks in r_peaks(ecgs)] if beats is None else beats
     intervals = [np.diff(each) for each in beats]
     if conditions is None:
-        return Rhythm.fit(intervals, seed)
+        return Rhythm.fit(intervals, seed, ecgs.patient_id)
     rate = None
     if "heart_rate" in conditions.learns:
         rate = RatePlace(conditions.place("heart_rate"), *conditions.scale["heart_rate"])
     borne = conditions.encode(ecgs.labels)[:, : len(conditions.names)]
-    return LabelledRhythm.fit(intervals, borne, seed, rate)
+    return LabelledRhythm.fit(intervals, borne, seed, rate, ecgs.patient_id)

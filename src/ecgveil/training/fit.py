@@ -239,6 +239,8 @@ def _begun(
 ) -> tuple[RunFolder, Players]:
     """A new run at step 0: what is fitted on the training part, and players untrained or as those of `start`."""
     encoder = start.encoder if start else KINDS[recipe.data.kind].fit_encoder(train_part, recipe, on_prepare)
+    if start and hasattr(encoder, "limit_noise"):
+        encoder.limit_noise(train_part, on_prepare)  # these people's own; all else is what the players know
     conditions = fit_conditions(train_part, recipe.data)
     rhythm = None
     if MODELS[recipe.model["architecture"]].needs_rhythm:

@@ -106,7 +106,9 @@ class Looks:
         many = rng.permutation(len(windows.tensor))[:_LEARNED_FROM]
         watched = windows.take(draws[0])
         self._directions = Directions(windows.tensor[many])
-        self._reference = float(np.mean([variety(self._directions.of(windows.tensor[rows])) for rows in draws]))
+        # Where most windows have a twin real ones have no variety either: no figure then, and no warning.
+        real = float(np.mean([variety(self._directions.of(windows.tensor[rows])) for rows in draws]))
+        self._reference = real or float("nan")
         self._real, self._told = watched.tensor.to(device), windows.told(draws[0], device)
         draw = players.generator.draw
         self._noise = stack([draw(rng, watched.condition(i)) for i in range(number)], device)
