@@ -208,7 +208,7 @@ def _early(r: np.ndarray) -> np.ndarray:
 
 
 def _axes(away: np.ndarray, k: int) -> np.ndarray:
-    """Principal axes of people's differences from their median, (n, d): at most (k, d), each as long as its usual score.
+    """Principal axes of people's differences from their median, (n, d): (k, d) at most, each as long as usual scores.
 
     Of the directions of these differences, whatever their size, so that an axis is where many lie, and not where one
     whose beats are like nobody else's does (spherical principal components; Locantore et al., Test 1999); one that is
