@@ -196,8 +196,8 @@ def fit(
             error_console.print(f"training ended at step {steps}: {patience} candidates in a row were no better")
     out_console.print(f"trained {steps} steps; run folder {out}", soft_wrap=True)
     out_console.print(
-        "It is the keeper's: whoever has its critic can ask that who was trained on. What sample and release make can "
-        "be shared, by the evidence beside it.",
+        "It stays with you: whoever has its critic can ask that who was trained on. What can be shared is what release "
+        "makes, with its evidence.",
         soft_wrap=True,
     )
 
