@@ -17,7 +17,7 @@ SOURCE = ROOT / "src" / "ecgveil"
 # Each layer may import from those above it, and from itself where it is a folder.
 LAYERS = [
     ["errors"],
-    ["leads", "streams", "rhythm", "threads"],
+    ["leads", "streams", "people", "rhythm", "threads"],
     ["ecg", "base"],
     ["files"],
     ["formats", "paper"],
@@ -36,9 +36,9 @@ LAYERS = [
 ]
 ALONE = {
     # It knows no leads and no files; of complexes, how long they are.
-    "models": {"errors", "streams", "rhythm", "complexes"},
-    "complexes": {"errors", "ecg", "measure", "rhythm", "threads"},
-    "rhythm": {"errors"},
+    "models": {"errors", "streams", "people", "rhythm", "complexes"},
+    "complexes": {"errors", "ecg", "measure", "people", "rhythm", "threads"},
+    "rhythm": {"errors", "people"},
     # It sees arrays, not generators, runs or paths.
     "evaluation": {"errors", "ecg", "leads", "measure", "streams", "tables"},
     "measure": {"errors", "ecg", "leads"},
