@@ -31,6 +31,15 @@ class Players:
             for player in (self.generator, self.critic)
         )
 
+    def to(self, device: torch.device) -> None:
+        """Move all networks, and the moments that were loaded for them."""
+        for module in (self.generator, self.critic, self.average):
+            module.to(device)
+        for optimizer in self.optimizers:
+            for moments in optimizer.state.values():
+                # Adam counts its steps where it is, whatever its weights are on.
+                moments.update({name: each.to(device) for name, each in moments.items() if name != "step"})
+
     def state(self) -> dict[str, Tensor]:
         """All tensors under flat names; optimizer moments by parameter number."""
         flat = {}

@@ -41,10 +41,7 @@ class Step:
     ):
         self._players, self._data, self._recipe, self._seed, self._fabric = players, data, recipe, seed, fabric
         self._total = recipe.n_steps(len(data.tensor))
-        for module in (players.generator, players.critic, players.average):
-            module.to(fabric.device)
-        for optimizer in players.optimizers:  # what was loaded lies where the weights were then
-            optimizer.load_state_dict(optimizer.state_dict())
+        players.to(fabric.device)
         if hasattr(players.critic, "know"):
             players.critic.know(data.tensor.to(fabric.device))
         self._marginals = self._population(people)
