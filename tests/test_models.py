@@ -213,6 +213,8 @@ def test_a_rhythm_counts_people_and_not_their_records():
     people = [str(i % 10) for i in range(300)]
     assert len(Rhythm.fit(intervals, seed=0).weights) > 1
     assert len(Rhythm.fit(intervals, seed=0, people=people).weights) == 1
+    few, many = Rhythm.fit(intervals[:30], seed=0, people=["one"] * 30), Rhythm.fit(intervals[:30], seed=0)
+    np.testing.assert_allclose(few.means, many.means)
     conditions = np.array([[i % 10 == 9] for i in range(300)], np.float32)  # thirty records of one person
     assert LabelledRhythm.fit(intervals, conditions, seed=0).parts[0] is not None
     assert LabelledRhythm.fit(intervals, conditions, seed=0, people=people).parts[0] is None

@@ -115,8 +115,8 @@ class Rhythm(_Beating):
 
     @classmethod
     def _of(cls, table: np.ndarray, whose: np.ndarray, seed: int) -> Rhythm:
-        """Of statistics of records, (n, 4), and whose each is."""
-        table = by_person(table, whose)
+        """Of statistics of records, (n, 4), and whose each is; records count where people are too few to fit on."""
+        table = by_person(table, whose) if len(np.unique(whose)) >= LEAST_RECORDS else table
         standard = standard_statistics(table)
         for k in range(int(np.clip(len(table) // _PEOPLE_A_COMPONENT, 1, _MAX_COMPONENTS)), 0, -1):
             # On scales of about 1: what is added to variances must not make premature beats common; most lack them.
