@@ -231,7 +231,7 @@ def test_the_last_bit_of_a_network_changes_no_beat(eight):
     np.testing.assert_allclose(encoder.decode(other), encoder.decode(tensor), atol=1e-4)
 
 
-def test_no_record_is_noisier_for_its_beats_than_nearly_all(eight):
+def test_no_record_is_noisier_for_its_beats_than_the_limit(eight):
     encoder = ComplexEncoder.fit(eight)
     loudness = encoder._loudness(encoder._taken(eight).parts)
     loudest, encoder.loudest_ = int(loudness.argmax()), float(loudness.max())

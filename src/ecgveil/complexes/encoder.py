@@ -22,7 +22,7 @@ _CUT = 5.0  # standard deviations of a number
 _LOUDEST = 3.5  # standard deviations of a drawn one: beyond lie electrodes that fell off
 _ALWAYS = 0.03  # of the mean electrode's power that each one has at the least: less is not to be told
 _AMONG_BEATS_HZ = (0.6, 11.0)  # of noise that beats can be lost in
-_LOUDER_SD = 2.05  # above the mean: of 2 % of people
+_LOUDER_SD = 2.05  # above the mean; that of Gaussian numbers 2 % exceed
 _FLAT = 1e-3  # standard deviation of a lead that was not connected
 _LEAST = 1e-9
 _CONSTANT = 1e-3  # standard deviation of a number that does not vary
@@ -38,9 +38,9 @@ class ComplexEncoder:
     scale_ : usual standard deviation of each lead, (C,)
     mean_, sd_ : of the numbers but the rhythm's statistics, (m - 4,)
     odd_ : beats that are not like the others of their record
-    loudest_ : noise among beats, as `_loudness`, that all but 2 % of people have at the most; what is drawn louder is
-        made as quiet. What is louder in recordings is so for a while, between beats that are seen, and would here be
-        all over the record. None in encoders of runs from before it was known: no limit
+    loudest_ : noise among beats, as `_loudness`, that few people have more of (2 % were it Gaussian); what is drawn
+        louder is made as quiet. What is louder in recordings is so for a while, between beats that are seen, and would
+        here be all over the record. None in encoders of runs from before it was known: no limit
     """
 
     leads: tuple[str, ...]
