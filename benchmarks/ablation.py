@@ -148,7 +148,7 @@ def judged(name: str, seed: int, told: argparse.Namespace, train: ECGSet, real: 
         recipe = load_recipe("veil", {**settings, "training.steps": told.steps, "training.pictures": 0})
         run = fit(train, recipe, folder, seed=seed, use_all=True, resume=True)
         trained = load(run.path)
-        if trained.step < trained.steps:
+        if not trained.finished:
             raise SystemExit(f"{name}: stopped at step {trained.step} of {trained.steps}; the same command goes on")
         made = trained.sample(DRAWS * len(real.held), seed=seed)
     figures = figures_of(made, real)

@@ -17,7 +17,7 @@ import numpy as np
 
 from ecgveil.evaluation.bootstrap import Figure, draws, figure, mean, weighted_auc
 from ecgveil.evaluation.classifiers import CLASSIFIERS, lead_scale, waveforms
-from ecgveil.evaluation.utility import _targets, learn
+from ecgveil.evaluation.utility import borne, learn
 from ecgveil.sampling import load
 from tstr import real_parts, shaped
 
@@ -35,15 +35,15 @@ def main() -> None:
     run = load(told.run)
     names = run.recipe.data.labels
     train, tested = real_parts(told.data, set(range(1, 7)), {told.fold})
-    borne = [sum(name in each for each in train.labels) for name in names]
-    rarest = names[int(np.argmin(borne))]
-    numbers = sorted({max(1, round(times * min(borne))) for times in told.times})
+    bear = [sum(name in each for each in train.labels) for name in names]
+    rarest = names[int(np.argmin(bear))]
+    numbers = sorted({max(1, round(times * min(bear))) for times in told.times})
     made = shaped(run.bearing([rarest]).sample(max(numbers), seed=told.seed))
-    print(f"{len(train)} real ECGs, {min(borne)} of them {rarest}; {len(tested)} tested on", flush=True)
+    print(f"{len(train)} real ECGs, {min(bear)} of them {rarest}; {len(tested)} tested on", flush=True)
     waves = [waveforms(each.pick(train.leads)) for each in (train, made, tested)]
     length, scale = min(each.shape[2] for each in waves), lead_scale(waves[0])
     x, added, test = (each[..., :length] / scale for each in waves)
-    y, borne_too, truth = (_targets(each, names) for each in (train, made, tested))
+    y, borne_too, truth = (borne(each, names) for each in (train, made, tested))
     scores: dict[tuple[int, str], list[np.ndarray]] = {}
     for repeat in range(told.seeds):
         rng = np.random.default_rng([told.seed, repeat])

@@ -47,7 +47,7 @@ def main() -> None:
     fit(train, recipe, told.out / "run", seed=told.seed, resume=True, use_all=True, on_log=report)
     run = load(told.out / "run")
     print(f"trained to step {run.step} of {run.steps}, {time.monotonic() - began:.0f} s", flush=True)
-    if run.step < run.steps:
+    if not run.finished:
         return
     drawn = run.sample(told.number or len(train), seed=told.seed)
     write(drawn, told.out / "samples", comments=["synthetic ECG made by ecgveil; no recording of a person"])

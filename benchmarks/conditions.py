@@ -57,7 +57,7 @@ def main() -> None:
     print(f"{len(real)} ECGs of {len(set(real.patient_id))} patients", flush=True)
     fit(real, recipe, told.out, seed=told.seed, use_all=True, resume=True, on_log=lambda row: print(row, flush=True))
     run = load(told.out)
-    if run.step == run.steps:
+    if run.finished:
         print(table(run, real, told.number, told.seed))
 
 

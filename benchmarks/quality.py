@@ -81,7 +81,7 @@ def judged(name: str, told: argparse.Namespace) -> dict:
     run = fit(train, recipe, folder / "run", seed=told.seed, use_all=True, resume=True, base=base, on_log=kept)
     minutes = json.loads(spent.read_text())["seconds"] / 60
     trained = load(run.path)
-    if trained.step < trained.steps:
+    if not trained.finished:
         raise SystemExit(f"{name}: stopped at step {trained.step} of {trained.steps}; the same command goes on")
     synthetic = trained.sample(told.number, seed=told.seed)
     real, held = (each.pick(synthetic.leads) for each in (train, parts.holdout))

@@ -104,7 +104,7 @@ def _finished(path: Path, recipe: str | Path | Recipe | None) -> Run:
     if recipe is not None:
         raise ConfigError(f"run {path} has its recipe already; leave recipe and settings out, or the run")
     generator = load(path)
-    if generator.step < generator.steps:
+    if not generator.finished:
         raise RunError(
             f"{path} is trained to step {generator.step} of {generator.steps}; go on with fit --resume first"
         )

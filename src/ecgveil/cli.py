@@ -227,7 +227,7 @@ def sample(
 
     spans = {"age": _span("--age", age), "heart_rate": _span("--heart-rate", heart_rate)}
     generator = load(run).bearing(labels or (), sex, **spans)
-    if generator.step < generator.steps:
+    if not generator.finished:
         error_console.print(f"note: {run} is trained to step {generator.step} of {generator.steps}")
     if generator.recipe.data.kind != "ecg":
         with new_folder(out) as folder, progress() as tell:

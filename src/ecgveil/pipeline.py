@@ -207,7 +207,7 @@ def trained(
         on_log=lambda row: listener.tell("training", row["step"], total, row),
     )
     generator = load(folder.path)
-    if generator.step < generator.steps:
+    if not generator.finished:
         raise Stopped(f"stopped at step {generator.step} of {generator.steps}; run the same command again to go on")
     return generator
 

@@ -46,6 +46,11 @@ class Run:
             raise RunError(f"{folder.path}: weights.safetensors does not fit recipe.toml; fit again") from error
         self.generator.requires_grad_(False).eval()
 
+    @property
+    def finished(self) -> bool:
+        """Whether it was trained to its end."""
+        return self.step >= self.steps
+
     def bearing(
         self,
         labels: Sequence[str] = (),

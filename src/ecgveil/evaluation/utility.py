@@ -157,7 +157,7 @@ class _Data:
         waves = [waveforms(ecgs.pick(train.leads)) for ecgs in kept]
         length, scale = min(x.shape[2] for x in waves), lead_scale(waves[0])
         real, made, tested = (x[..., :length] / scale for x in waves)
-        targets = [_targets(ecgs, names) for ecgs in kept]
+        targets = [borne(ecgs, names) for ecgs in kept]
         patients = [np.array(ecgs.patient_id) for ecgs in kept]
         return cls(names, real, targets[0], made, targets[1], patients[1], tested, targets[2], patients[2]), notes
 
@@ -341,7 +341,7 @@ def _table(data: _Data, results: dict[tuple[str, _Arm], _Result]) -> pd.DataFram
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def _targets(ecgs: ECGSet, names: tuple[str, ...]) -> np.ndarray:
+def borne(ecgs: ECGSet, names: tuple[str, ...]) -> np.ndarray:
     """Which ECG bears which label, (n, k)."""
     return np.array([[name in labels for name in names] for labels in ecgs.labels], int).reshape(len(ecgs), len(names))
 

@@ -14,7 +14,6 @@ from ecgveil.models.contract import looked
 from ecgveil.training.conditioning import encode
 from ecgveil.training.players import Players
 from ecgveil.training.run import RunFolder
-from ecgveil.training.tensors import load_tensors
 
 _BATCH = 32
 _LOOKS = 8  # a critic that sees random crops looks so often
@@ -88,6 +87,4 @@ def class_logits(folder: RunFolder, ecgs: ECGSet, *, seed: int = 0) -> np.ndarra
 
 
 def _critic(folder: RunFolder, seed: int) -> nn.Module:
-    players = Players(folder.recipe, folder.context, seed)
-    players.load(load_tensors(folder.path / "state.safetensors")[0])
-    return players.critic.eval()
+    return Players.saved(folder, seed).critic.eval()

@@ -12,6 +12,8 @@ from ecgveil.models import MODELS
 from ecgveil.models.contract import Context
 from ecgveil.recipe import Recipe
 from ecgveil.streams import INITIAL, stream
+from ecgveil.training.run import RunFolder
+from ecgveil.training.tensors import load_tensors
 
 
 class Players:
@@ -30,6 +32,19 @@ class Players:
             torch.optim.Adam(player.parameters(), t.learning_rate, betas=t.betas)
             for player in (self.generator, self.critic)
         )
+
+    @classmethod
+    def saved(cls, folder: RunFolder, seed: int) -> Players:
+        """Those of a run, as of its last checkpoint; `seed` as for new ones.
+
+        Raises
+        ------
+        RunError
+            The state is missing, damaged or does not fit.
+        """
+        players = cls(folder.recipe, folder.context, seed)
+        players.load(load_tensors(folder.path / "state.safetensors")[0])
+        return players
 
     def to(self, device: torch.device) -> None:
         """Move all networks, and the moments that were loaded for them."""

@@ -31,7 +31,6 @@ from ecgveil.training.looks import Windows
 from ecgveil.training.players import Players
 from ecgveil.training.run import RunFolder
 from ecgveil.training.step import Step
-from ecgveil.training.tensors import load_tensors
 
 logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it tells of every precision it is given
 _PRECISION: dict[str, Any] = {"float32": "32-true", "bfloat16": "bf16-mixed"}  # as Fabric calls them
@@ -152,8 +151,7 @@ def _help(
     torch.set_num_threads(threads)
     folder, data = RunFolder(path), Windows(windows, conditions)
     seed, t = folder.provenance["seed"], folder.recipe.training
-    players = Players(folder.recipe, folder.context, seed)
-    players.load(load_tensors(path / "state.safetensors")[0])
+    players = Players.saved(folder, seed)
     ready.set()
     fabric = _joined(rank, t.processes, t.precision, meeting)
     advance, step = Step(players, data, people, folder.recipe, seed, fabric), start
