@@ -1,12 +1,13 @@
 """Does balancing by generation raise the rarest class? PTB-XL's superclasses, tested on people of another fold.
 
     pip install -c constraints.txt -e ".[bench]"
-    python benchmarks/augmentation.py RUN [--times 1 2] [--fold 8] [--seeds 3] [--seed 1] [--quick]
+    python benchmarks/augmentation.py RUN [--times 1 2] [--all] [--fold 8] [--seeds 3] [--seed 1] [--quick]
 
 RUN is the run of `benchmarks/conditional.py`, trained on folds 1 to 6. To these are added synthetic ECGs that bear the
-rarest class, as `ecgveil augment` draws them: so many times as many as real ones bear it. The classifiers of the
-evidence learn from the real ones alone and from both; what the latter gain, on the same people and from the same
-starts, is told of each class with 95 % intervals over people and starts. How many to add is to be chosen on fold 7.
+rarest class, as `ecgveil augment` draws them, so many times as many as real ones bear it; with --all those of every
+class, so many times as many as there are real ones. The classifiers of the evidence learn from the real ones alone and
+from both; what the latter gain, on the same people and from the same starts, is told of each class with 95 % intervals
+over people and starts, of both classifiers and their mean. What to add is to be chosen on fold 7.
 """
 
 import argparse
@@ -27,6 +28,7 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("--data", type=Path, default=Path(__file__).parents[2] / "shared" / "data" / "ptbxl_shape")
     parser.add_argument("--times", type=float, nargs="+", default=[1.0])
+    parser.add_argument("--all", action="store_true", help="of every class, not the rarest alone")
     parser.add_argument("--fold", type=int, default=8)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--seed", type=int, default=1)
@@ -37,8 +39,9 @@ def main() -> None:
     train, tested = real_parts(told.data, set(range(1, 7)), {told.fold})
     bear = [sum(name in each for each in train.labels) for name in names]
     rarest = names[int(np.argmin(bear))]
-    numbers = sorted({max(1, round(times * min(bear))) for times in told.times})
-    made = shaped(run.bearing([rarest]).sample(max(numbers), seed=told.seed))
+    run, as_many, what = (run, len(train), "of all") if told.all else (run.bearing([rarest]), min(bear), rarest)
+    numbers = sorted({max(1, round(times * as_many)) for times in told.times})
+    made = shaped(run.sample(max(numbers), seed=told.seed))
     print(f"{len(train)} real ECGs, {min(bear)} of them {rarest}; {len(tested)} tested on", flush=True)
     waves = [waveforms(each.pick(train.leads)) for each in (train, made, tested)]
     length, scale = min(each.shape[2] for each in waves), lead_scale(waves[0])
@@ -57,14 +60,13 @@ def main() -> None:
                 scores.setdefault((number, name), []).append(found)
                 print(f"start {repeat}, {number} added, {name}: {time.monotonic() - began:.0f} s", flush=True)
     drawn = draws(np.array(tested.patient_id), told.seeds, told.seed)
-    areas = {
-        number: mean([figure(weighted_auc, np.array(scores[number, name]), truth, drawn) for name in CLASSIFIERS])
-        for number in (0, *numbers)
-    }
     print("\n| AUROC | " + " | ".join(names) + " | macro |\n" + "|---" * (len(names) + 2) + "|")
-    print(f"| real alone | {row(areas[0])} |")
-    for number in numbers:
-        print(f"| gain with {number} {rarest} added | {row(areas[number].minus(areas[0]), '+.3f')} |")
+    areas = {key: figure(weighted_auc, np.array(each), truth, drawn) for key, each in scores.items()}
+    for who, group in [("both", tuple(CLASSIFIERS)), *((name, (name,)) for name in CLASSIFIERS)]:
+        of = {number: mean([areas[number, name] for name in group]) for number in (0, *numbers)}
+        print(f"| {who}, real alone | {row(of[0])} |")
+        for number in numbers:
+            print(f"| {who}, gain with {number} {what} added | {row(of[number].minus(of[0]), '+.3f')} |")
 
 
 def row(of: Figure, form: str = ".3f") -> str:

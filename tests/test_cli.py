@@ -79,6 +79,7 @@ def test_a_release_is_whole(released, folder):
         *(f"{name}.{ending}" for name in names for ending in ("hea", "dat")),
         "RECORDS",
         "SHA256SUMS",
+        "answers.json",
         "copies.csv",
         "evaluation.json",
         "manifest.json",
@@ -268,8 +269,10 @@ def test_evaluate_writes_the_evidence_and_says_what_is_the_keepers(parts, tmp_pa
     code, text = ecgveil("evaluate", *three(parts), "--out", out, "--quick", "--others", parts / "others", "--seed", 3)
     assert code == 0, text
     assert f"report: {out / 'report.html'}" in text
-    assert "copies.csv names real records: both are the keeper's" in text
-    assert {file.name for file in out.iterdir()} == {"report.html", "evaluation.json", "copies.csv"}
+    assert "copies.csv names real records: both stay with you" in text
+    assert {file.name for file in out.iterdir()} == {"report.html", "answers.json", "evaluation.json", "copies.csv"}
+    for each in json.loads((out / "answers.json").read_text()):
+        assert re.search(rf"{re.escape(each['question'])} +{re.escape(each['answer'])}", text)
     figures = {each["name"] for each in json.loads((out / "evaluation.json").read_text())}
     assert {"copies_share", "heart_rate_ks", "membership_linkage_auc"} <= figures
     page = (out / "report.html").read_text()

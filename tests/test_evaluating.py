@@ -17,6 +17,7 @@ from ecgveil.leads import LEADS_8, LEADS_12
 from ecgveil.simulate import simulate
 
 N = 4
+WRITTEN = ["answers.json", "copies.csv", "evaluation.json", "report.html"]
 PARTS = ("train", "holdout", "synthetic")
 
 
@@ -96,7 +97,7 @@ def test_folders_give_the_figures_of_the_same_sets_in_memory(folders, tmp_path, 
     told = []
     out = tmp_path / "out"
     assert run(folders, out, seed=3, quick=True, tell=lambda *at: told.append(at)) == out / "report.html"
-    assert sorted(path.name for path in out.iterdir()) == ["copies.csv", "evaluation.json", "report.html"]
+    assert sorted(path.name for path in out.iterdir()) == WRITTEN
     sets = []
     for k, name in enumerate(PARTS):
         on_disk = given["sets"][name]
@@ -382,8 +383,4 @@ def test_signals_that_kept_their_names_are_cleared_away_too(folders, tmp_path, g
     monkeypatch.setattr(Path, "unlink", later)
     run(folders, tmp_path / "out", quick=True)
     assert sorted(kept) == ["holdout.signals", "synthetic.signals", "train.signals"]
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
-        "copies.csv",
-        "evaluation.json",
-        "report.html",
-    ]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == WRITTEN

@@ -94,6 +94,17 @@ def test_canaries_learned_by_heart_are_noticed(planted, clinic_folder, recipe, m
     assert not found.evaluation.copies["flagged"][:3].any()
 
 
+def test_a_release_goes_on_from_another_run(planted, clinic_folder, recipe, tmp_path):
+    out, _ = planted
+    before = out.with_name("planted-run")
+    release(clinic_folder, tmp_path / "on", recipe, base=before)
+    digest = hashlib.sha256((before / "state.safetensors").read_bytes()).hexdigest()
+    assert json.loads((tmp_path / "on-run" / "provenance.json").read_text())["base_sha256"] == digest
+    with pytest.raises(ConfigError, match="no run to go on from with recipe"):
+        release(tmp_path / "nothing", tmp_path / "off", tiny("quick", **SHORT, model__width=9), base=before)
+    assert names(tmp_path) == {"on", "on-run"}
+
+
 def test_planted_ecgs_are_trained_on_and_stand_in_no_other_figure(planted, clinic_folder, recipe, tmp_path):
     out, seen = planted
     _, plain = release(clinic_folder, tmp_path / "plain", recipe)

@@ -197,7 +197,7 @@ def test_the_same_input_gives_the_same_page(tmp_path, sets, evaluation, pictures
 
 def test_the_files_beside_the_page_hold_every_figure_and_what_each_ecg_is_nearest_to(tmp_path, sets, evaluation):
     write_figures(tmp_path, evaluation)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["copies.csv", "evaluation.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["answers.json", "copies.csv", "evaluation.json"]
     nearest = pd.read_csv(tmp_path / "copies.csv", dtype={"record_name": str})
     assert list(nearest["record_name"]) == list(sets[2].record_name)
     assert set(nearest["nearest_record"].dropna()) <= {*sets[0].record_name, *sets[1].record_name}

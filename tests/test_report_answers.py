@@ -202,7 +202,6 @@ def test_a_blind_attack_is_not_counted_among_those_that_found_nobody():
     "accused",
     [
         metric("copies_share", 0.2, COPIES),
-        metric("membership_critic_auc", 0.7, LEAKAGE),
         metric("membership_gan_leaks_tpr_at_fpr_0.01", 0.2, LEAKAGE),
         metric("attribute_sex_advantage", 0.2, LEAKAGE),
         metric("canary_exposure_highest_bits", 10.0, LEAKAGE, low=NAN, high=NAN),
@@ -224,7 +223,7 @@ def test_copies_of_the_holdout_are_a_mistake_to_look_for():
     holdout = metric("copies_share", 0.2, OF_HOLDOUT)
     answer, good, _ = asked([*private()[1:], holdout])[2]
     assert (answer, good) == ("People in the holdout: do not share, and look for the mistake", False)
-    both = asked([holdout, metric("membership_critic_auc", 0.7, LEAKAGE)])[2]
+    both = asked([holdout, metric("membership_stretch_auc", 0.7, LEAKAGE)])[2]
     assert both[:2] == ("People in the training set: do not share", False)
 
 
@@ -232,8 +231,24 @@ def test_copies_taken_out_are_told_and_the_rest_is_judged():
     answer, good, told = asked(private(copies=TAKEN_OUT, share=0.25))[2]
     assert good is True
     assert "50 of 200 ECGs (25 %) were copies of real ones, and were taken out" in told
-    leak = metric("membership_critic_auc", 0.7, LEAKAGE)
+    leak = metric("membership_stretch_auc", 0.7, LEAKAGE)
     assert asked([*private(copies=TAKEN_OUT, share=0.25), leak])[2][1] is False
+
+
+def test_what_the_critic_knows_is_said_of_the_run_folder_and_not_of_the_ecgs():
+    critic = metric("membership_critic_auc", 0.97, LEAKAGE)
+    answer, good, told = asked([*private(), critic])[2]
+    assert (answer, good) == ("Nobody, as far as these tests can tell", True)
+    assert "1 attack could not tell" in told
+    assert "its critic" in told
+    assert "AUC: 0.97 (0.87 to 1.07)" in told
+    assert "Keep that folder" in told
+    assert "critic" not in asked([*private(), replace(critic, verdict=NO_EVIDENCE)])[2][2]
+    # alone it clears nobody, and beside an attack by the ECGs it is told as well
+    assert asked([private()[0], replace(critic, verdict=NO_EVIDENCE)])[2][:2] == ("Cannot tell", None)
+    answer, good, told = asked([*private(attack=LEAKAGE), critic])[2]
+    assert (answer, good) == ("People in the training set: do not share", False)
+    assert "Keep that folder" in told
 
 
 @pytest.mark.parametrize("floor", [0.004, NAN])

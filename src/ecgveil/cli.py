@@ -12,7 +12,16 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from ecgveil.console import error_console, listed, out_console, print_intake, print_notes, print_summary, progress
+from ecgveil.console import (
+    error_console,
+    listed,
+    out_console,
+    print_answers,
+    print_intake,
+    print_notes,
+    print_summary,
+    progress,
+)
 from ecgveil.errors import ConfigError, EcgveilError, Stopped
 
 # Idle threads of torch soon sleep instead of spinning: beside other work on the same cores, spinning slows training
@@ -32,9 +41,18 @@ Data = Annotated[list[Path], typer.Argument(help="Folders of WFDB records.", sho
 AnyData = Annotated[
     list[Path], typer.Argument(help="Folders of WFDB records; tables or folders of images as well.", show_default=False)
 ]
+_UNTESTED = "not tested for whom they may betray: release and evaluate do that"
 OTHERS = {"table": "rows", "images": "images"}  # what a sample of other data is called
-Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of everything drawn at random.")]
+Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of all random draws: the same seed, the same ECGs.")]
 Resample = Annotated[bool, typer.Option("--resample", help="Allow any change of sampling rate.")]
+Base = Annotated[
+    Path | None,
+    typer.Option(
+        "--from",
+        help="Run folder to go on from: of the recipe, or veil for veil-conditional; base: the model that ships.",
+        show_default=False,
+    ),
+]
 Assignments = Annotated[list[str] | None, typer.Option("--set", help="Setting to change, as group.name=value.")]
 
 
@@ -123,14 +141,7 @@ def fit(
     seed: Seed = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out.")] = False,
     resample: Resample = False,
-    base: Annotated[
-        Path | None,
-        typer.Option(
-            "--from",
-            help="Run folder to go on from: of the recipe, or veil for veil-conditional; base: the model that ships.",
-            show_default=False,
-        ),
-    ] = None,
+    base: Base = None,
 ) -> None:
     """Train a generator on the training part of the records."""
     from ecgveil.base import require_other_name
@@ -214,9 +225,10 @@ def sample(
     age: Annotated[str | None, typer.Option(help="Years, as 63 or 60:70.")] = None,
     heart_rate: Annotated[str | None, typer.Option(help="Beats per minute, as 70 or 60:75.")] = None,
     seed: Seed = 0,
-    batch_size: Annotated[int, typer.Option(min=1, max=4096, help="ECGs held at a time, a core.")] = 64,
+    batch_size: Annotated[int, typer.Option(min=1, max=4096, help="ECGs that each core draws at a time.")] = 64,
 ) -> None:
     """Draw synthetic ECGs from a run into WFDB records; rows into a CSV file, images into PNG files."""
+    from ecgveil.base import NAME
     from ecgveil.files import new_folder, require_free
 
     require_free(out)  # before torch is loaded
@@ -253,6 +265,8 @@ def sample(
     if clipped:
         error_console.print(f"note: {clipped} values beyond +-32.767 mV were clipped; the headers say where")
     out_console.print(f"{number} synthetic records in {out}", soft_wrap=True)
+    if generator.name != NAME:
+        error_console.print(_UNTESTED)
 
 
 @app.command()
@@ -266,6 +280,7 @@ def release(
     assignments: Assignments = None,
     seed: Seed = 0,
     run: Annotated[Path | None, typer.Option(help="Run folder to train in; default: OUT-run.")] = None,
+    base: Base = None,
     resample: Resample = False,
     canaries: Annotated[
         int, typer.Option(min=0, max=1000, help="Odd ECGs to plant in training, to see how well they are remembered.")
@@ -277,6 +292,7 @@ def release(
     """The whole way: read, train, sample, measure, report. Interrupted, the same command goes on."""
     from ecgveil.pipeline import Listener, release
     from ecgveil.recipe import load_recipe, parse_overrides
+    from ecgveil.report import ANSWERS
 
     resolved = load_recipe(recipe, parse_overrides(assignments or []))
     with progress() as tell:
@@ -287,14 +303,18 @@ def release(
             number=number,
             seed=seed,
             run=run,
+            base=base,
             resample=resample,
             canaries=canaries,
             drop_copies=drop_copies,
             listener=Listener(tell, print_intake),
         )
+    print_answers(report.with_name(ANSWERS))
     out_console.print(f"report: {report}", soft_wrap=True)
     out_console.print(
-        f"{report.name} draws real ECGs: it is the keeper's. All that SHA256SUMS lists may be shared.", soft_wrap=True
+        f"{report.name} draws real ECGs and copies.csv names real records: both stay with you. Whether to share the "
+        "rest is yours to decide, by these answers.",
+        soft_wrap=True,
     )
 
 
@@ -342,6 +362,7 @@ def augment(
     if done.clipped:
         error_console.print(f"note: {done.clipped} values beyond +-32.767 were clipped; the headers say where")
     out_console.print(f"{done.number} synthetic records that bear {label} in {out}", soft_wrap=True)
+    error_console.print(_UNTESTED)
 
 
 @app.command()
@@ -358,7 +379,10 @@ def evaluate(
         bool, typer.Option("--quick", help="Few records, nothing that takes training; a first look.")
     ] = False,
     drop_copies: Annotated[
-        bool, typer.Option("--drop-copies", help="Leave copies of real ECGs out, and list the rest.")
+        bool,
+        typer.Option(
+            "--drop-copies", help="Leave copies of real ECGs out of the figures; RECORDS-without-copies names the rest."
+        ),
     ] = False,
     others: Annotated[
         Path | None, typer.Option(help="Folder of other recordings of the same people, for the attack by linkage.")
@@ -367,6 +391,7 @@ def evaluate(
 ) -> None:
     """Is it real enough, is it useful, whom does it betray: the evidence on any synthetic ECGs."""
     from ecgveil.evaluating import evaluate_folders
+    from ecgveil.report import ANSWERS
 
     with progress() as tell:
         report = evaluate_folders(
@@ -380,8 +405,9 @@ def evaluate(
             others=others,
             tell=lambda part, done, total: tell(part, done, total, {}),
         )
+    print_answers(report.with_name(ANSWERS))
     out_console.print(f"report: {report}", soft_wrap=True)
-    out_console.print("It draws real ECGs, and copies.csv names real records: both are the keeper's.", soft_wrap=True)
+    out_console.print("It draws real ECGs, and copies.csv names real records: both stay with you.", soft_wrap=True)
 
 
 @app.command()

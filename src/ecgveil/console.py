@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -109,6 +111,14 @@ def print_notes(notes: list[str]) -> None:
         error_console.print(note, soft_wrap=True)
     if len(notes) > _NOTES:
         error_console.print(f"and {len(notes) - _NOTES} more lines like these")
+
+
+def print_answers(file: Path) -> None:
+    """The three answers of the evidence, of their file, without their reasons."""
+    table = Table(box=None, show_header=False)
+    for each in json.loads(file.read_text(encoding="utf-8")):
+        table.add_row(each["question"], each["answer"])
+    out_console.print(table)
 
 
 def print_intake(taken: Any) -> None:

@@ -27,13 +27,14 @@ from ecgveil.report import COPIES, About, write_figures, write_report
 from ecgveil.sampling import Run, load
 from ecgveil.split import Parts, split
 from ecgveil.store import READABLE, read_stored, usual_form
+from ecgveil.training.beginning import begun_from
 from ecgveil.training.critic import critic_scores
 from ecgveil.training.fit import fit
 
 NOTICE = "synthetic; not for clinical use; expert review pending"
 KEEPERS_REPORT, PUBLIC_REPORT = "report.html", "report-public.html"
 KEEPERS = (KEEPERS_REPORT, COPIES)  # what is not to be shared
-_HEADER_NOTE = "synthetic ECG made by ecgveil; no recording of a person; not for clinical use"
+_HEADER_NOTE = "synthetic ECG made by ecgveil, which learned from recordings; not for clinical use"
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ def release(
     number: int | None = None,
     seed: int = 0,
     run: str | Path | None = None,
+    base: str | Path | None = None,
     resample: bool = False,
     canaries: int = 0,
     drop_copies: bool = False,
@@ -63,8 +65,8 @@ def release(
     """Read, train, sample, measure, and write a folder to look at and to share.
 
     Interrupted, the same command goes on where it stopped. The folder holds synthetic records with `RECORDS`,
-    `manifest.json`, `evaluation.json`, `report.html` for the keeper of the data (it draws real ECGs beside synthetic
-    ones), `report-public.html` without those, and `SHA256SUMS` of all that may be shared.
+    `manifest.json`, `answers.json`, `evaluation.json`, `report.html` for the keeper of the data (it draws real ECGs
+    beside synthetic ones), `report-public.html` without those, and `SHA256SUMS` of all but what is the keeper's.
 
     Parameters
     ----------
@@ -74,6 +76,7 @@ def release(
     number : synthetic ECGs; by default as many as there are real windows
     seed : of everything drawn
     run : run folder to train in or to continue; by default `<out>-run`
+    base : a run whose weights training begins with, or 'base' for the model that ships; see `fit`
     resample : allow any change of sampling rate
     canaries : odd ECGs to plant among the training ECGs, to measure by how well they are remembered
     drop_copies : leave synthetic ECGs that were flagged as copies out of the release
@@ -95,6 +98,8 @@ def release(
     run_path = places(folders, out, run)
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     require_ecgs(recipe, "release")
+    if base is not None:
+        begun_from(base, recipe)  # before the records are read, not after
     if recipe.data.cut == "beats":
         raise ConfigError(
             f"recipe {recipe.name} makes single beats, of which rate, intervals and privacy cannot be told; release "
@@ -106,7 +111,7 @@ def release(
     if recipe.data.undersample:  # evidence on privacy is about those who were trained on
         parts = parts._replace(train=undersample(parts.train, recipe.data.classes, seed))
     odd = make_canaries(parts.train, canaries, seed=seed) if canaries else None
-    generator = trained(taken.ecgs, recipe, run_path, seed, listener, canaries=odd[0] if odd else None)
+    generator = trained(taken.ecgs, recipe, run_path, seed, listener, canaries=odd[0] if odd else None, base=base)
     number = len(taken.ecgs) if number is None else number
     with new_folder(out) as building:
         clipped = write_samples(
@@ -184,6 +189,7 @@ def trained(
     *,
     canaries: ECGSet | None = None,
     use_all: bool = False,
+    base: str | Path | None = None,
 ) -> Run:
     """Train, or go on training, to the end; see `fit`. Stopped where that was interrupted."""
     total = 0
@@ -201,6 +207,7 @@ def trained(
         resume=True,
         use_all=use_all,
         extra=canaries,
+        base=base,
         judge=judge_by(recipe.training.choose_by, seed),
         on_prepare=lambda done, all_: listener.tell("taking apart", done, all_, {}),
         on_start=started,
@@ -333,7 +340,7 @@ def _manifest(about: About, generator: Run) -> dict[str, Any]:
 
 
 def _checksums(folder: Path) -> str:
-    """`sha256sum` lines of all that may be shared: everything but what is the keeper's."""
+    """`sha256sum` lines of all but what is the keeper's."""
     lines = []
     for file in sorted(folder.iterdir()):
         if file.name not in (*KEEPERS, "SHA256SUMS"):

@@ -22,9 +22,9 @@ from ecgveil.files import write_atomic
 from ecgveil.report import answers, clinical, clinical_figures, evidence, fiducials, figures, intervals, words
 from ecgveil.report.meanings import meaning
 
-__all__ = ["COPIES", "FIGURES", "About", "metrics_json", "write_figures", "write_report"]
+__all__ = ["ANSWERS", "COPIES", "FIGURES", "About", "metrics_json", "write_figures", "write_report"]
 
-FIGURES, COPIES = "evaluation.json", "copies.csv"
+ANSWERS, FIGURES, COPIES = "answers.json", "evaluation.json", "copies.csv"
 
 SHOWN = 3  # ECGs of each kind
 MOST_PICTURES = 6
@@ -124,7 +124,10 @@ def write_report(
 
 
 def write_figures(folder: Path, evaluation: Evaluation) -> None:
-    """Write `evaluation.json`, every figure, and `copies.csv`, which names real records and is the keeper's."""
+    """Write `answers.json`, the three answers; `evaluation.json`, every figure; and `copies.csv`, which names real
+    records and is the keeper's."""
+    told = [asdict(each) for each in answers.answers(evaluation)]
+    write_atomic(folder / ANSWERS, json.dumps(told, indent=1) + "\n")
     write_atomic(folder / FIGURES, metrics_json(evaluation.metrics))
     if evaluation.copies is not None:
         write_atomic(folder / COPIES, evaluation.copies.to_csv(index=False, float_format="%.4g"))

@@ -13,6 +13,7 @@ from ecgveil.evaluation.privacy import CLOSER, NEARER
 from ecgveil.report.words import full_name
 
 ACCUSING = (LEAKAGE, COPIES, OF_HOLDOUT, CLOSER, NEARER)
+ASKS_THE_CRITIC = "membership_critic_"  # figures of an attacker who holds the run folder, which is not shared
 LEAST_YES = 100  # people on a side: with fewer, differences that anybody would notice go unseen
 _TELLING_AUC = 0.75  # a classifier above it tells most of the synthetic ECGs from real ones
 _FEW_BEYOND = 0.25  # share of the figures
@@ -109,15 +110,23 @@ def _betrays(evaluation: Evaluation) -> Answer:
     question = "Whom does it betray?"
     promise = "No test can show that nothing leaks: weaker leaks and attacks that were not tried remain possible."
     tried = [m for m in evaluation.metrics if m.family == "privacy" and m.value == m.value]
-    found = [m for m in tried if m.verdict in ACCUSING]
+    found = [m for m in tried if m.verdict in ACCUSING and not m.name.startswith(ASKS_THE_CRITIC)]
+    by_weights = _by_weights(tried)
     copies = _named(evaluation, "copies_share")
     if found:
         told = [f"{_capital(full_name(m))}: {text(m.value)}{_interval(m)}, {m.verdict}." for m in found]
         if all(m.verdict == OF_HOLDOUT for m in found):
             return Answer(question, "People in the holdout: do not share, and look for the mistake", False, told)
-        return Answer(question, "People in the training set: do not share", False, told)
-    judged = [m for m in tried if not m.verdict.startswith(TOO_FEW) and m.verdict != LINKAGE_BLIND]
-    attacks = [m for m in judged if m.name.startswith("membership_") and m.name.endswith("_auc")]
+        return Answer(question, "People in the training set: do not share", False, told + by_weights)
+    attacks = [
+        m
+        for m in tried
+        if m.name.startswith("membership_")
+        and m.name.endswith("_auc")
+        and not m.name.startswith(ASKS_THE_CRITIC)
+        and not m.verdict.startswith(TOO_FEW)
+        and m.verdict != LINKAGE_BLIND
+    ]
     told = []
     if copies is not None:
         told.append(_of_copies(copies))
@@ -132,10 +141,23 @@ def _betrays(evaluation: Evaluation) -> Answer:
     else:
         told.append("No attack on membership could be judged: too few people, or ECGs without beats.")
     if copies is None or copies.verdict == TOO_FEW or not attacks:
-        return Answer(question, "Cannot tell", None, [*told, promise])
+        return Answer(question, "Cannot tell", None, [*told, *by_weights, promise])
     if evaluation.quick:
-        return Answer(question, "Nobody found at a first look", None, [*told, promise])
-    return Answer(question, "Nobody, as far as these tests can tell", True, [*told, promise])
+        return Answer(question, "Nobody found at a first look", None, [*told, *by_weights, promise])
+    return Answer(question, "Nobody, as far as these tests can tell", True, [*told, *by_weights, promise])
+
+
+def _by_weights(tried: list[Metric]) -> list[str]:
+    """What whoever holds the critic can find out, a sentence or none: no ECG tells it."""
+    knows = [m for m in tried if m.name.startswith(ASKS_THE_CRITIC) and m.verdict in ACCUSING]
+    if not knows:
+        return []
+    most = knows[0]
+    return [
+        f"That is said of the ECGs. The run folder is another thing: its critic, which judged ECGs while the program "
+        f"learned, knows who was in the training set ({full_name(most)}: {text(most.value)}{_interval(most)}). Keep "
+        "that folder; no ECG tells what it knows."
+    ]
 
 
 def _of_copies(copies: Metric) -> str:
@@ -147,7 +169,8 @@ def _of_copies(copies: Metric) -> str:
     if not flagged:
         return "None of the ECGs was found to be a copy of a real one."
     return (
-        f"{flagged} of {copies.n} ECGs ({share}) might be copies of real ones, {copies.verdict}: copies.csv names them."
+        f"{flagged} of {copies.n} ECGs ({share}) might be copies of real ones, {copies.verdict}: the keeper's "
+        "copies.csv names them."
     )
 
 
