@@ -108,6 +108,8 @@ def test_a_person_counts_once_and_nobody_makes_a_form(planted):
     records = [one(form) for form in smooth[:39]] + [one(smooth[39], times=3)] * 20
     people = [str(k) for k in range(39)] + ["many"] * 20
     kind = Odd.fit(records, people).other
+    assert kind.records == 1.0
+    assert kind.beats == pytest.approx((39 * 0.1 + 0.3) / 40)  # of people, not of records
     forms = np.concatenate([kind.mean[None], kind.axes]).reshape(len(kind.axes) + 1, -1)
 
     def held(form):

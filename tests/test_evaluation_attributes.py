@@ -1,3 +1,4 @@
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -160,12 +161,21 @@ def test_synthetic_ecgs_without_attributes_reveal_none():
     )
 
 
+def test_a_label_of_few_people_is_not_named():
+    rng = np.random.default_rng(8)
+    train, holdout, made = (population(50, prefix, rng) for prefix in "ths")
+    one = replace(train[1], labels=(("a name in a label",), *train[1].labels[1:]))
+    _, notes = attack((train[0], one), holdout, made)
+    assert "1 borne by fewer than 5 people" in notes[0]
+    assert "a name" not in notes[0]
+
+
 def test_only_what_is_carried_is_tested():
     rng = np.random.default_rng(8)
     train, holdout = (population(50, prefix, rng) for prefix in "th")
     found, notes = attack(train, holdout, people(rng.standard_normal((50, 4)), "s", sexes(rng.random(50) < 0.5)))
     assert set(found) == {"attribute_sex_advantage"}
-    assert "not tested are AF, age" in notes[0]
+    assert "not tested are age, AF;" in notes[0]
 
 
 def test_unknown_values_are_left_out():
@@ -224,4 +234,4 @@ def test_many_rare_labels_do_not_fill_the_note():
     parts = [people(points, prefix, labels=tuple((f"L{i % 15:02d}",) for i in range(40))) for prefix in "ths"]
     found, notes = attack(*parts)
     assert not found
-    assert "L08 and 7 more; " in notes[0]
+    assert "L07 and 2 more and 5 borne by fewer than 5 people; " in notes[0]

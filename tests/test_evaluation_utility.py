@@ -125,12 +125,13 @@ def test_missing_labels_give_no_figures_but_a_note(bare: str):
     assert bare in notes[0]
 
 
-def test_rare_labels_are_left_out_and_said():
+@pytest.mark.parametrize(("bearers", "told"), [(6, "odd"), (2, "1 borne by fewer than 5 people")])
+def test_rare_labels_are_left_out_and_said_by_name_unless_few_bear_them(bearers, told):
     train, holdout = made(60, 1, "a"), made(40, 2, "b")
-    rare = replace(train, labels=(("odd",), *train.labels[1:]))
+    rare = replace(train, labels=tuple((*each, *(["odd"] * (i < bearers))) for i, each in enumerate(train.labels)))
     metrics, _, notes = utility_metrics(rare, holdout, None, seed=1, seeds=1, classifiers=("resnet",))
     assert metrics
-    assert "odd" in notes[0]
+    assert f"not so {told}." in notes[0]
 
 
 def test_class_never_synthesised_is_guessed():

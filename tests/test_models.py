@@ -143,6 +143,16 @@ def test_early_beats_are_as_frequent_as_asked_for_and_followed_by_a_pause():
     assert after > 0.7  # records without any aside
 
 
+@pytest.mark.parametrize(("rmssd", "slow"), [(0.03, 0.03), (0.01, 0.01), (0.05, 0.03), (0.012, 0.02)])
+def test_beats_vary_as_asked_from_one_to_the_next_and_slowly(rmssd, slow):
+    asked = np.log([0.8, rmssd + 0.004, slow + 0.004])
+    found = []
+    for times in beat_times([np.random.default_rng(k) for k in range(300)], np.tile([*asked, 0.0], (300, 1)), 10.0):
+        found.append(rhythm_statistics(np.diff(times[(times > 0) & (times < 10)])))
+    np.testing.assert_allclose(np.exp(np.median(found, axis=0))[1:3] - 0.004, [rmssd, slow], rtol=0.15)
+    np.testing.assert_allclose(np.exp(np.mean(found, axis=0)[0]), 0.8, rtol=0.01)
+
+
 def test_clocks_know_the_beats():
     clocks = Clocks(500, 100.0)
     times = torch.arange(40)[None] * 1.0 - 3.25  # R at 0.75, 1.75, ...
@@ -187,6 +197,8 @@ def test_rhythm_statistics():
     ectopic = rhythm_statistics(np.array([0.8] * 5 + [0.5, 1.1] + [0.8] * 5))
     assert ectopic[3] == pytest.approx(1 / 12)
     assert np.exp(ectopic[0]) == pytest.approx(0.8)  # the pause after is set apart too
+    last = rhythm_statistics(np.array([0.7] + [0.8] * 10 + [0.5]))  # whose pause is not in the record
+    assert np.exp(last[0]) == pytest.approx((0.7 + 8) / 11)
     with pytest.raises(RecordError, match="2 of 2|from 0 of 2"):
         Rhythm.fit([np.array([]), np.array([])], seed=0)
 
@@ -215,6 +227,8 @@ def test_a_rhythm_counts_people_and_not_their_records():
     assert len(Rhythm.fit(intervals, seed=0, people=people).weights) == 1
     few, many = Rhythm.fit(intervals[:30], seed=0, people=["one"] * 30), Rhythm.fit(intervals[:30], seed=0)
     np.testing.assert_allclose(few.means, many.means)
+    four = [str(i % 4) for i in range(160)]  # too few for a row each, and no component is one of theirs
+    assert len(Rhythm.fit([steady(i, mean=0.5 + 0.2 * (i % 4)) for i in range(160)], seed=0, people=four).weights) == 1
     conditions = np.array([[i % 10 == 9] for i in range(300)], np.float32)  # thirty records of one person
     assert LabelledRhythm.fit(intervals, conditions, seed=0).parts[0] is not None
     assert LabelledRhythm.fit(intervals, conditions, seed=0, people=people).parts[0] is None

@@ -88,6 +88,22 @@ def test_few_people_have_no_density_of_their_own():
     assert fitted.densities[1].covariance[0][0] > 100  # the eight who are all 50 are drawn as all people are
 
 
+def test_a_rare_combination_has_the_ages_of_those_who_bear_its_most_telling_label():
+    """Of A and C six people, of C 16 others who are old; A alone tells no age."""
+    age = np.r_[np.linspace(20, 80, 40), np.linspace(80, 90, 16), np.linspace(80, 90, 6)]
+    labels = [("A",)] * 40 + [("C",)] * 16 + [("A", "C")] * 6
+    fitted = Conditions.fit(labels, [f"p{i}" for i in range(62)], ["A", "C"], {"age": age})
+    rare = fitted.densities[fitted.combinations.index(["A", "C"])]
+    assert rare.mean[0] == pytest.approx(85)
+    assert min(each.age for each in drawn_from(fitted.bearing(["A", "C"]))) >= 80
+
+
+def test_no_bound_of_age_is_the_oldest_persons():
+    ages = np.linspace(18, 90, 25)
+    density = Conditions.fit([()] * 25, [f"p{i}" for i in range(25)], [], {"age": ages}).densities[0]
+    assert 18 + 3 < density.low[0] < density.high[0] < 90 - 3
+
+
 def test_groups_of_few_people_are_never_drawn():
     others = [i for i in range(400) if LABELS[i] == () or TRAITS["sex"][i] != "male"]
     rows = others + [i for i in range(400) if i not in others][: LEAST_PATIENTS - 1]
@@ -177,7 +193,8 @@ def test_a_heart_rate_asked_for_sets_the_rhythm():
 
     def asked(**traits):
         condition = conditions.encode([()], traits)[0]
-        return [fitted.draw(np.random.default_rng(k), 10.0, condition)[0] for k in range(150)]
+        drawn = [fitted.draw(np.random.default_rng(k), 10.0, condition)[0] for k in range(150)]
+        return [times[(times >= 0) & (times < 10)] for times in drawn]
 
     for rate in (55, 75, 110):
         means = [np.diff(times).mean() for times in asked(heart_rate=[rate])]

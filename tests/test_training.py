@@ -402,6 +402,14 @@ def test_other_validation_records_are_other_data(chosen, crowd):
         fit(other, tiny("quick", **CANDIDATES), folder.path, seed=2, judge=Judge(), resume=True)
 
 
+def test_records_whose_people_were_put_right_are_other_data(whole, tmp_path):
+    _, _, ecgs = whole
+    folder = fit(ecgs, tiny("quick", training__steps=2), tmp_path / "run", seed=2, use_all=True)
+    two = replace(ecgs, patient_id=("both", "both", *ecgs.patient_id[2:]))
+    with pytest.raises(RunError, match="other records"):
+        fit(two, tiny("quick", training__steps=2), folder.path, seed=2, use_all=True, resume=True)
+
+
 def test_too_few_in_validation_keep_the_last_step_and_say_so(whole, tmp_path):
     _, _, ecgs = whole
     recipe = tiny("quick", training__candidates=3)

@@ -10,7 +10,7 @@ from pathlib import Path
 from ecgveil.errors import ConfigError, RunError
 from ecgveil.files import new_folder, require_free
 from ecgveil.intake import take_in
-from ecgveil.kinds import require_ecgs
+from ecgveil.kinds import KINDS, require_ecgs
 from ecgveil.models.draw import draw_conditions
 from ecgveil.pipeline import Listener, places, trained, write_samples
 from ecgveil.recipe import Recipe, load_recipe
@@ -84,7 +84,8 @@ def augment(
     before = _counted(taken.ecgs.labels, classes)
     number = _lacking(before, label) if number is None else number
     if generator is None:
-        if learned := fit_conditions(taken.ecgs, resolved.data):
+        learnable, _ = KINDS["ecg"].learnable(taken.ecgs, resolved)
+        if learned := fit_conditions(learnable, resolved.data):
             learned.bearing([label])  # what cannot be drawn is said before it is trained
         generator = trained(taken.ecgs, resolved, run_path, seed, listener, use_all=True)
     bearing = generator.bearing([label])

@@ -1,10 +1,13 @@
-"""One row a person, however many windows of theirs there are: what is fitted on a population counts people."""
+"""People, not their windows: what is fitted on a population counts each once, and what few bear is not named."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
+
+_LEAST_NAMED = 5  # people; a label that fewer bear may be one person's own
+_MOST_NAMED = 8
 
 
 def by_person(values: np.ndarray, patients: Sequence[str] | np.ndarray) -> np.ndarray:
@@ -15,3 +18,17 @@ def by_person(values: np.ndarray, patients: Sequence[str] | np.ndarray) -> np.nd
     sums = np.zeros((len(windows), values.shape[1]))
     np.add.at(sums, whose, values[known])
     return sums / windows[:, None]
+
+
+def named(bearers: Mapping[str, int]) -> str:
+    """Labels that so many people bear each, for a sentence that whoever holds a release may read.
+
+    >>> named({"AFIB": 7, "a rare disease": 1, "PVC": 5, "another": 2}), named({"a rare disease": 1})
+    ('AFIB, PVC and 2 borne by fewer than 5 people', '1 borne by fewer than 5 people')
+    """
+    told = [label for label, people in bearers.items() if people >= _LEAST_NAMED]
+    rare, more = len(bearers) - len(told), len(told) - _MOST_NAMED
+    parts = [", ".join(told[:_MOST_NAMED])] if told else []
+    parts += [f"{more} more"] if more > 0 else []
+    parts += [f"{rare} borne by fewer than {_LEAST_NAMED} people"] if rare else []
+    return " and ".join(parts)

@@ -30,6 +30,7 @@ _GRID = 0.2  # of standard statistics, that bounds lie on
 _FLOOR_S = 0.004  # variations below one sample of 250 Hz are not resolved
 _RR_RANGE_S = (0.25, 3.0)
 PACES_BPM = (30.0, 150.0)  # that may be asked for; faster ones lose beats to premature ones and to each other
+_LEAST_WITHIN = 8  # beats of a record that tell how it varies; of slower hearts those before and after it count too
 _TRIES = 50  # draws from the population before a rate is taken from the span itself
 _PREMATURE = 0.85  # a beat is premature when its RR is below this share of the record's median
 
@@ -61,7 +62,7 @@ def premature_intervals(rr: np.ndarray) -> np.ndarray:
 
 def _regular(premature: np.ndarray) -> np.ndarray:
     """Intervals that neither end in a premature beat nor are the pause after it."""
-    return ~premature & ~np.roll(premature, 1)
+    return ~premature & ~np.append(False, premature[:-1])
 
 
 def standard_statistics(statistics: np.ndarray) -> np.ndarray:
@@ -116,9 +117,10 @@ class Rhythm(_Beating):
     @classmethod
     def _of(cls, table: np.ndarray, whose: np.ndarray, seed: int) -> Rhythm:
         """Of statistics of records, (n, 4), and whose each is; records count where people are too few to fit on."""
-        table = by_person(table, whose) if len(np.unique(whose)) >= LEAST_RECORDS else table
+        people = len(np.unique(whose))
+        table = by_person(table, whose) if people >= LEAST_RECORDS else table
         standard = standard_statistics(table)
-        for k in range(int(np.clip(len(table) // _PEOPLE_A_COMPONENT, 1, _MAX_COMPONENTS)), 0, -1):
+        for k in range(int(np.clip(people // _PEOPLE_A_COMPONENT, 1, _MAX_COMPONENTS)), 0, -1):
             # On scales of about 1: what is added to variances must not make premature beats common; most lack them.
             mixture = GaussianMixture(k, reg_covar=3e-3, random_state=seed, n_init=3).fit(standard)
             if np.bincount(mixture.predict(standard), minlength=k).min() >= _LEAST_PEOPLE:
@@ -180,11 +182,13 @@ def beat_times(rngs: Sequence[np.random.Generator], statistics: np.ndarray, seco
     for i, (rng, number) in enumerate(zip(rngs, beats, strict=True)):
         normal[i, :number], even[i, :, :number] = rng.standard_normal(number), rng.random((3, number))
         spare[i, :, 0] = rng.random(5)
-    fast, slow = np.maximum(np.exp(statistics[:, 1:3]) - _FLOOR_S, 0.0).T[:, :, None]
-    # Slow variation: respiration and Mayer waves, as two sinusoids of random phase over the beats.
-    cycle = np.array([[3.0], [8.0]]) * (1 + spare[:, :2])  # beats a cycle
-    waves = np.sin(2 * np.pi * (np.arange(beats.max()) / cycle + spare[:, 2:4])).sum(axis=1)
-    rr = mean_rr + slow * waves + fast / np.sqrt(2.0) * normal
+    place = np.arange(beats.max())
+    # Breathing goes with every few beats, slower waves with ten and more: sinusoids of random phase over the beats.
+    cycle = np.array([[3.0], [10.0]]) + np.array([[3.0], [15.0]]) * spare[:, :2]  # beats a cycle
+    breath, slow = np.sin(2 * np.pi * (place / cycle + spare[:, 2:4])).transpose(1, 0, 2)
+    first, many = (3.0 / mean_rr).astype(int), (seconds / mean_rr).astype(int)
+    within = np.where(many < _LEAST_WITHIN, place < beats[:, None], (place >= first) & (place < first + many))
+    rr = mean_rr + _varying(normal + breath, slow, within, np.maximum(np.exp(statistics[:, 1:3]) - _FLOOR_S, 0.0))
     early = even[:, 0] < np.maximum(statistics[:, 3:], 0.0)
     early[:, 1:] &= ~early[:, :-1] & ~np.pad(early, ((0, 0), (1, 0)))[:, :-2]
     rr[early] *= 0.55 + 0.25 * even[:, 1][early]
@@ -193,6 +197,30 @@ def beat_times(rngs: Sequence[np.random.Generator], statistics: np.ndarray, seco
     times = -3.0 - spare[:, 4] * mean_rr + np.cumsum(np.clip(rr, *_RR_RANGE_S), axis=1)
     last = np.minimum((times < seconds + 3.0).sum(axis=1) + 1, beats)
     return [each[:number] for each, number in zip(times, last, strict=True)]
+
+
+def _varying(fast: np.ndarray, slow: np.ndarray, within: np.ndarray, asked: np.ndarray) -> np.ndarray:
+    """So much of both forms, (n, beats) each, that beats `within` the record, (n, beats), vary as `asked`, (n, 2):
+    RMSSD, and SD of their 5-beat means. Either form adds to both, and neither changes the heart rate."""
+    fast, slow = (each - ((each * within).sum(axis=1) / within.sum(axis=1))[:, None] for each in (fast, slow))
+    (a, b), (c, d) = (_variances(each, within) for each in (fast, slow))  # (n,) each
+    fine, broad = (asked**2).T
+    of_slow = np.clip((broad * a - fine * b) / np.maximum(a * d - b * c, 1e-9), 0.0, broad / np.maximum(d, 1e-9))
+    of_fast = np.maximum(fine - of_slow * c, 0.0) / np.maximum(a, 1e-9)
+    return np.sqrt(of_fast)[:, None] * fast + np.sqrt(of_slow)[:, None] * slow
+
+
+def _variances(x: np.ndarray, within: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of beats within records, (n, beats), at least 5 each in a row, the mean squared successive difference and the
+    variance of the 5-beat means, (n,) each."""
+    pairs = within[:, 1:] & within[:, :-1]
+    fine = (np.diff(x, axis=1) ** 2 * pairs).sum(axis=1) / np.maximum(pairs.sum(axis=1), 1)
+    sums, whole = (np.pad(np.cumsum(each, axis=1), ((0, 0), (1, 0))) for each in (x, within))
+    means = (sums[:, 5:] - sums[:, :-5]) / 5
+    there = whole[:, 5:] - whole[:, :-5] == 5
+    many = there.sum(axis=1)
+    centre = (means * there).sum(axis=1) / many
+    return fine, (((means - centre[:, None]) * there) ** 2).sum(axis=1) / many
 
 
 class RatePlace(NamedTuple):

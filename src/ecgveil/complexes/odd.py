@@ -16,6 +16,7 @@ from scipy.ndimage import gaussian_filter1d
 
 from ecgveil.complexes.parts import LENGTH, RATE_HZ
 from ecgveil.complexes.variation import LEAST_BEATS, TIME_S, Beat, at_places, inside
+from ecgveil.people import by_person
 from ecgveil.rhythm import premature_intervals
 
 _COMPARED_S = (-0.1, 0.1)
@@ -90,7 +91,7 @@ class OddForms:
 
     Parameters
     ----------
-    records : share of records that have any (of early ones: of records that have early beats)
+    records : share of people whose records have any (of early ones: of people who have early beats)
     beats : in these, share of beats (of early ones: of early beats)
     log_sizes : logarithm of how large they are in QRS, over the record's complex there, at `_PERCENTILES`
     mean : (C, LENGTH) of unit root mean square
@@ -106,7 +107,7 @@ class OddForms:
     @classmethod
     def fit(cls, found: list[Oddities], people: Sequence[str], early: bool) -> OddForms | None:
         """Of a population, whose record each is; None where too few people have odd beats of the kind."""
-        shares = np.array([each.odd[each.early == early].mean() for each in found if (each.early == early).any()])
+        shares = by_person(np.array([[_mean(each.odd[each.early == early])] for each in found]), people)[:, 0]
         theirs: dict[str, list[np.ndarray]] = {}
         for each, person in zip(found, people, strict=True):
             theirs.setdefault(person, []).extend(each.forms[each.of_early == early])
@@ -200,6 +201,10 @@ class Odd:
     def from_json(cls, data: dict[str, Any], channels: int) -> Odd:
         """What `to_json` gave; errors as `OddForms.from_json`."""
         return cls(*(data[name] and OddForms.from_json(data[name], channels) for name in ("early", "other")))
+
+
+def _mean(x: np.ndarray) -> float:
+    return float(x.mean()) if len(x) else np.nan
 
 
 def _early(r: np.ndarray) -> np.ndarray:

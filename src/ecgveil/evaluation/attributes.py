@@ -22,6 +22,7 @@ from ecgveil.errors import EvaluationError
 from ecgveil.evaluation.features import draw_rows
 from ecgveil.evaluation.metric import LEAST_N, TOO_FEW, Metric
 from ecgveil.evaluation.privacy import BeatShapes, distances
+from ecgveil.people import named
 
 NEIGHBOURS = 5
 YEARS = 5.0  # an age guessed within it is guessed right
@@ -30,7 +31,6 @@ LEVEL = 0.025  # probability that any of all the tests here cries leakage where 
 POWER = 0.8
 TELLING = 0.25  # where only a larger surplus of right guesses would be found, none found says too little
 HALVINGS = 20
-NAMED = 10  # of the attributes not tested
 
 NO_EVIDENCE = "no evidence of leakage"
 LEAKAGE = "leakage"
@@ -140,7 +140,8 @@ def _plan(people: list[ECGSet], made: ECGSet) -> tuple[list[tuple[str, Values, G
     """The attributes to test, each with its values and how it is guessed, and notes on those that cannot be."""
     sets = (*people, made)
     plans: list[tuple[str, Values, Guess]] = []
-    rare = []
+    rare: dict[str, int] = {}  # how many people bear each
+    untold: list[str] = []
     if not any(made.sex) and not any(made.labels) and np.isnan(made.age).all():
         return [], [
             "Attributes: the synthetic ECGs carry no age, sex or label, so none can be read off those near to a person."
@@ -153,18 +154,20 @@ def _plan(people: list[ECGSet], made: ECGSet) -> tuple[list[tuple[str, Values, G
         counts = [int((part == bears).sum()) for part in values[:2] for bears in (0, 1)]
         if len(np.unique(values[2][np.isfinite(values[2])])) == 2 and min(counts) >= LEAST_BEARERS:
             plans.append((name, values, _guess_bearers))
+        elif name == "sex":
+            untold.append(name)
         else:
-            rare.append(name)
+            rare[name] = counts[1] + counts[3]
     known = [int(np.isfinite(part).sum()) for part in age]
     if known[2] and min(known[:2]) >= LEAST_N:
         plans.append(("age", age, _guess_age))
     else:
-        rare.append("age")
-    if not rare:
+        untold.append("age")
+    if not rare and not untold:
         return plans, []
-    named = ", ".join(rare[:NAMED]) + (f" and {len(rare) - NAMED} more" if len(rare) > NAMED else "")
+    told = ", ".join([*untold, *([named(rare)] if rare else [])])
     return plans, [
-        f"Attributes: not tested are {named}; either the synthetic ECGs do not vary in it, or fewer than "
+        f"Attributes: not tested are {told}; either the synthetic ECGs do not vary in it, or fewer than "
         f"{LEAST_BEARERS} training or holdout people are known to have it, or not to ({LEAST_N} for age)."
     ]
 

@@ -24,6 +24,7 @@ from ecgveil.errors import EvaluationError
 from ecgveil.evaluation.bootstrap import Figure, draws, figure, mean, weighted_auc, weighted_f1
 from ecgveil.evaluation.classifiers import CLASSIFIERS, Classifier, lead_scale, waveforms
 from ecgveil.evaluation.metric import LEAST_N, TOO_FEW, Metric
+from ecgveil.people import named
 
 MOST = 1200  # ECGs of each set that are used: 42 trainings of as many as that take ten minutes
 QUICK_MOST = 500
@@ -358,7 +359,8 @@ def _classes(sets: dict[str, ECGSet]) -> tuple[tuple[str, ...], list[str]]:
     names = tuple(sorted(enough, key=lambda label: (-counts["train"][label], label)))
     odd, notes = sorted(seen - enough), []
     if odd:
-        shown = ", ".join(odd[:8]) + (f" and {len(odd) - 8} more" if len(odd) > 8 else "")
+        people = {x: len({p for part in real for p in _bearers(sets[part], x)}) for x in odd}
+        shown = named(people)
         notes.append(
             f"Utility: labels are used that at least {LEAST} ECGs of train and of holdout bear and {LEAST} do not; "
             f"not so {shown}."
@@ -370,6 +372,10 @@ def _classes(sets: dict[str, ECGSet]) -> tuple[tuple[str, ...], list[str]]:
     if never:
         notes.append(f"Utility: no synthetic ECG bears {', '.join(never)}: guessed at where only they teach.")
     return names, notes
+
+
+def _bearers(ecgs: ECGSet, label: str) -> set[str]:
+    return {patient for patient, labels in zip(ecgs.patient_id, ecgs.labels, strict=True) if label in labels}
 
 
 def _check(sets: dict[str, ECGSet], seeds: int, fractions: Sequence[float], classifiers: Sequence[str]) -> None:

@@ -21,7 +21,7 @@ from ecgveil.models.vitals import VITALS, Density
 from ecgveil.people import by_person
 
 LEAST_PATIENTS = 5
-_PEOPLE_OF_ALL, _PEOPLE_OF_A_GROUP = 10, 25  # that a density of age and heart rate is fitted on, at least
+_LEAST_OF_A_DENSITY = 10  # people that age and heart rate are told of
 _SEX = {"female": 1.0, "male": -1.0, "": 0.0}
 
 Labels = Sequence[Sequence[str]]
@@ -270,29 +270,36 @@ def _vitals(
     own: list[tuple[str, ...]], patients: Sequence[str], traits: Traits, groups: list[_Group]
 ) -> tuple[dict[str, list[float]], list[Density]]:
     """The scale of each vital, and its density in each group: of its own people where they are enough, else of those
-    who bear the same labels, else of all."""
+    who bear the same labels, else of all who bear that one of them which tells most, else of all."""
     learned = [name for name in VITALS if name in traits]
     if not learned:
         return {}, []
     values = np.array([traits[name] for name in learned], float).T  # (n, d)
     sex = list(traits.get("sex", [""] * len(own)))
 
-    def fitted(rows: np.ndarray, least: int) -> Density | None:
-        people = by_person(values[rows], [patients[i] for i in rows])
-        return Density.fit(learned, people) if len(people) >= least else None
+    def fitted(mine: Sequence[bool]) -> Density | None:
+        rows = np.flatnonzero(mine)
+        people = by_person(values[rows], np.array(patients, str)[rows])
+        return Density.fit(learned, people) if len(people) >= _LEAST_OF_A_DENSITY else None
 
-    everybody = np.arange(len(own))
-    whole = fitted(everybody, _PEOPLE_OF_ALL)
+    whole = fitted([True] * len(own))
     if whole is None:
         n = len(by_person(values, patients))
         raise RecordError(
             f"{' and '.join(learned)} of data.conditions can be told of {n} patients of the training part; "
-            f"{_PEOPLE_OF_ALL} are needed: leave it out, or give more records"
+            f"{_LEAST_OF_A_DENSITY} are needed: leave it out, or give more records"
         )
+    spread = np.sqrt(np.diag(whole.covariance))
+
+    def tells(of: Density) -> float:
+        return float(np.linalg.norm((np.array(of.mean) - whole.mean) / spread))
+
+    names = dict.fromkeys(name for borne, _ in groups for name in borne)
+    of_label = {name: found for name in names if (found := fitted([name in each for each in own]))}
     densities = []
     for borne, who in groups:
-        alike = np.array([i for i in everybody if own[i] == borne])
-        same = np.array([i for i in alike if sex[i] == who], int)
-        densities.append(fitted(same, _PEOPLE_OF_A_GROUP) or fitted(alike, _PEOPLE_OF_A_GROUP) or whole)
+        of_any = max((of_label[name] for name in borne if name in of_label), key=tells, default=whole)
+        same = [each == borne and s == who for each, s in zip(own, sex, strict=True)]
+        densities.append(fitted(same) or fitted([each == borne for each in own]) or of_any)
     scale = {name: [whole.mean[at], float(np.sqrt(whole.covariance[at][at]))] for at, name in enumerate(learned)}
     return scale, densities

@@ -1,8 +1,8 @@
 """How old people are and how fast their hearts beat: a smooth density of both, from which no one's own numbers come.
 
-A Gaussian over people, one point each, cut off at percentiles that are rounded outwards, so that no bound is one
-person's own; wider, and many of whom bradycardia is asked for would have a heart rate that is none. It is laid on a
-grid of whole years and whole beats per minute, where cutting it to a range that somebody asks for stays exact.
+A Gaussian over people, one point each, cut off where the lowest and the highest few are on the mean, so that no bound
+is one person's own; wider, and many of whom bradycardia is asked for would have a heart rate that is none. It is laid
+on a grid of whole years and whole beats per minute, where cutting it to a range that somebody asks for stays exact.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 
 VITALS = ("age", "heart_rate")  # years, beats per minute
 
-_PERCENTILES = (3, 97)  # between people, then rounded outwards
+_OUTERMOST, _LEAST_OUTERMOST = 0.06, 5  # share and number of people whose mean is a bound, then rounded outwards
 _LEAST_VARIANCE = 1.0  # of a year or a beat per minute: finer than that nothing is learned of a group
 
 
@@ -32,7 +32,9 @@ class Density:
     @classmethod
     def fit(cls, names: Sequence[str], people: np.ndarray) -> Density:
         """Fit on one row a person, (n, d) with n >= 2, all known."""
-        low, high = np.percentile(people, _PERCENTILES, axis=0)
+        few = min(max(_LEAST_OUTERMOST, round(_OUTERMOST * len(people))), len(people))
+        ordered = np.sort(people, axis=0)
+        low, high = ordered[:few].mean(axis=0), ordered[-few:].mean(axis=0)
         covariance = np.atleast_2d(np.cov(people, rowvar=False)) + _LEAST_VARIANCE * np.eye(len(names))
         return cls(
             list(names),

@@ -289,6 +289,9 @@ def _fingerprint(ecgs: DataSet, labels: tuple[str, ...], conditions: tuple[str, 
     form, values = ecgs.content()
     digest.update(form.encode())
     digest.update(np.ascontiguousarray(values).tobytes())
+    first, whose = np.unique(np.array(ecgs.patient_id, str), return_index=True, return_inverse=True)[1:]
+    if len(first) < len(ecgs):  # who has several
+        digest.update(first[whose].astype("<i8").tobytes())
     if labels:
         digest.update(repr([[label for label in labels if label in borne] for borne in ecgs.labels]).encode())
     if "sex" in conditions:

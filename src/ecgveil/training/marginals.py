@@ -92,7 +92,7 @@ class Marginals:
                 if len(once) >= _LEAST_PEOPLE:
                     theirs = {name: x[once] for name, x in compared.items()}
                     population = _Population.of(theirs, _finer(theirs, compared))
-                    self.groups.append(Group(rows[members].numpy(), population))
+                    self.groups.append(Group(rows[once].numpy(), population))
 
     def parts(self, rng: np.random.Generator) -> list[Group | None]:
         """What is to be compared in a step: the whole population (None), and a group, whichever."""
