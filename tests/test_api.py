@@ -40,7 +40,7 @@ ALONE = {
     "complexes": {"errors", "ecg", "measure", "people", "rhythm", "threads"},
     "rhythm": {"errors", "people"},
     # It sees arrays, not generators, runs or paths.
-    "evaluation": {"errors", "ecg", "leads", "measure", "streams", "tables"},
+    "evaluation": {"errors", "ecg", "leads", "measure", "people", "streams", "tables"},
     "measure": {"errors", "ecg", "leads"},
     "formats": {"errors", "leads", "ecg", "files"},
     "standardize": {"errors"},
