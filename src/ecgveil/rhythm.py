@@ -30,6 +30,9 @@ _GRID = 0.2  # of standard statistics, that bounds lie on
 _FLOOR_S = 0.004  # variations below one sample of 250 Hz are not resolved
 _RR_RANGE_S = (0.25, 3.0)
 PACES_BPM = (30.0, 150.0)  # that may be asked for; faster ones lose beats to premature ones and to each other
+# Of the usual RR, that of a premature beat and the one after it, about as 291 premature beats of 693 recordings (CinC
+# 2011 and 2021) have them: most come a little early, and not every pause compensates.
+_EARLY, _RATHER_LATE, _AFTER = (0.4, 0.84), 0.6, (0.8, 1.3)
 _LEAST_WITHIN = 8  # beats of a record that tell how it varies; of slower hearts those before and after it count too
 _TRIES = 50  # draws from the population before a rate is taken from the span itself
 _PREMATURE = 0.85  # a beat is premature when its RR is below this share of the record's median
@@ -191,9 +194,9 @@ def beat_times(rngs: Sequence[np.random.Generator], statistics: np.ndarray, seco
     rr = mean_rr + _varying(normal + breath, slow, within, np.maximum(np.exp(statistics[:, 1:3]) - _FLOOR_S, 0.0))
     early = even[:, 0] < np.maximum(statistics[:, 3:], 0.0)
     early[:, 1:] &= ~early[:, :-1] & ~np.pad(early, ((0, 0), (1, 0)))[:, :-2]
-    rr[early] *= 0.55 + 0.25 * even[:, 1][early]
+    rr[early] *= _EARLY[0] + (_EARLY[1] - _EARLY[0]) * even[:, 1][early] ** _RATHER_LATE
     after = np.pad(early, ((0, 0), (1, 0)))[:, :-1]
-    rr[after] *= 1.1 + 0.3 * even[:, 2][after]  # compensatory pause
+    rr[after] *= _AFTER[0] + (_AFTER[1] - _AFTER[0]) * even[:, 2][after]
     times = -3.0 - spare[:, 4] * mean_rr + np.cumsum(np.clip(rr, *_RR_RANGE_S), axis=1)
     last = np.minimum((times < seconds + 3.0).sum(axis=1) + 1, beats)
     return [each[:number] for each, number in zip(times, last, strict=True)]
