@@ -122,7 +122,7 @@ def rates_table(run: Run, learned: pd.DataFrame, seed: int) -> str:
     rows = []
     for low, high in itertools.pairwise(RATES):
         made = pd.concat(
-            measure(run.bearing(heart_rate=rate).sample(AT_A_RATE, seed=seed)).assign(asked=rate)
+            measure(run.bearing(heart_rate=rate).sample(AT_A_RATE, seed=seed + rate)).assign(asked=rate)
             for rate in range(low, high, 5)
         )
         away = made["heart_rate_bpm"] - made["asked"]
