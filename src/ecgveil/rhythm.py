@@ -33,6 +33,7 @@ PACES_BPM = (30.0, 150.0)  # that may be asked for; faster ones lose beats to pr
 # Of the usual RR, that of a premature beat and the one after it, about as 291 premature beats of 693 recordings (CinC
 # 2011 and 2021) have them: most come a little early, and not every pause compensates.
 _EARLY, _RATHER_LATE, _AFTER = (0.4, 0.84), 0.6, (0.8, 1.3)
+_MOST_VARYING = (0.45, 0.25)  # RMSSD and slow variation over mean RR: what has more has lost beats
 _LEAST_WITHIN = 8  # beats of a record that tell how it varies; of slower hearts those before and after it count too
 _TRIES = 50  # draws from the population before a rate is taken from the span itself
 _PREMATURE = 0.85  # a beat is premature when its RR is below this share of the record's median
@@ -149,7 +150,7 @@ class Rhythm(_Beating):
 
     def _statistics_at(self, rng: np.random.Generator, mean_rr: float) -> np.ndarray:
         """The same for a mean RR in s: of that the others follow as in the mixture, conditioned on it."""
-        at = np.log(mean_rr)
+        at = np.log(mean_rr)  # of all beats; that of the regular ones follows from how many are premature
         means, covariances = np.array(self.means), np.array(self.covariances)
         away, variance = at - means[:, 0], covariances[:, 0, 0]
         log_weights = np.log(self.weights) - 0.5 * (away**2 / variance + np.log(variance))
@@ -159,7 +160,8 @@ class Rhythm(_Beating):
         rest = covariances[k, 1:, 1:] - np.outer(slope, covariances[k, 0, 1:])
         drawn = means[k, 1:] + slope * away[k] + _root(rest) @ rng.standard_normal(len(rest))
         low, high = np.array(self.bounds)
-        return np.concatenate([[at], np.clip(drawn, low[1:], high[1:])])
+        others = np.clip(drawn, low[1:], high[1:])
+        return np.concatenate([[at - np.log(_with_premature(others[2]))], others])
 
     def statistics(
         self, rng: np.random.Generator, condition: np.ndarray | None = None, mean_rr: float | None = None
@@ -191,21 +193,31 @@ def beat_times(rngs: Sequence[np.random.Generator], statistics: np.ndarray, seco
     breath, slow = np.sin(2 * np.pi * (place / cycle + spare[:, 2:4])).transpose(1, 0, 2)
     first, many = (3.0 / mean_rr).astype(int), (seconds / mean_rr).astype(int)
     within = np.where(many < _LEAST_WITHIN, place < beats[:, None], (place >= first) & (place < first + many))
-    rr = mean_rr + _varying(normal + breath, slow, within, np.maximum(np.exp(statistics[:, 1:3]) - _FLOOR_S, 0.0))
+    asked = np.clip(np.exp(statistics[:, 1:3]) - _FLOOR_S, 0.0, np.array(_MOST_VARYING) * mean_rr)
+    rr = mean_rr + _varying(normal + breath, slow, within, asked)
     early = even[:, 0] < np.maximum(statistics[:, 3:], 0.0)
     early[:, 1:] &= ~early[:, :-1] & ~np.pad(early, ((0, 0), (1, 0)))[:, :-2]
     rr[early] *= _EARLY[0] + (_EARLY[1] - _EARLY[0]) * even[:, 1][early] ** _RATHER_LATE
     after = np.pad(early, ((0, 0), (1, 0)))[:, :-1]
     rr[after] *= _AFTER[0] + (_AFTER[1] - _AFTER[0]) * even[:, 2][after]
-    times = -3.0 - spare[:, 4] * mean_rr + np.cumsum(np.clip(rr, *_RR_RANGE_S), axis=1)
+    rr = np.clip(rr, *_RR_RANGE_S)
+    mean = _total(rr * within) / _total(within)
+    rr *= (mean_rr[:, 0] * _with_premature(statistics[:, 3]) / mean)[:, None]  # whichever came early, or was cut
+    times = -3.0 - spare[:, 4] * mean_rr + np.cumsum(rr, axis=1)
     last = np.minimum((times < seconds + 3.0).sum(axis=1) + 1, beats)
     return [each[:number] for each, number in zip(times, last, strict=True)]
+
+
+def _with_premature(share: np.ndarray) -> np.ndarray:
+    """Mean RR of all beats over that of the regular ones, where so many are premature."""
+    early = _EARLY[0] + (_EARLY[1] - _EARLY[0]) / (1 + _RATHER_LATE)
+    return 1 + np.maximum(share, 0.0) * (early + sum(_AFTER) / 2 - 2)
 
 
 def _varying(fast: np.ndarray, slow: np.ndarray, within: np.ndarray, asked: np.ndarray) -> np.ndarray:
     """So much of both forms, (n, beats) each, that beats `within` the record, (n, beats), vary as `asked`, (n, 2):
     RMSSD, and SD of their 5-beat means. Either form adds to both, and neither changes the heart rate."""
-    fast, slow = (each - ((each * within).sum(axis=1) / within.sum(axis=1))[:, None] for each in (fast, slow))
+    fast, slow = (each - (_total(each * within) / _total(within))[:, None] for each in (fast, slow))
     (a, b), (c, d) = (_variances(each, within) for each in (fast, slow))  # (n,) each
     fine, broad = (asked**2).T
     of_slow = np.clip((broad * a - fine * b) / np.maximum(a * d - b * c, 1e-9), 0.0, broad / np.maximum(d, 1e-9))
@@ -217,13 +229,18 @@ def _variances(x: np.ndarray, within: np.ndarray) -> tuple[np.ndarray, np.ndarra
     """Of beats within records, (n, beats), at least 5 each in a row, the mean squared successive difference and the
     variance of the 5-beat means, (n,) each."""
     pairs = within[:, 1:] & within[:, :-1]
-    fine = (np.diff(x, axis=1) ** 2 * pairs).sum(axis=1) / np.maximum(pairs.sum(axis=1), 1)
+    fine = _total(np.diff(x, axis=1) ** 2 * pairs) / np.maximum(_total(pairs), 1)
     sums, whole = (np.pad(np.cumsum(each, axis=1), ((0, 0), (1, 0))) for each in (x, within))
     means = (sums[:, 5:] - sums[:, :-5]) / 5
     there = whole[:, 5:] - whole[:, :-5] == 5
-    many = there.sum(axis=1)
-    centre = (means * there).sum(axis=1) / many
-    return fine, (((means - centre[:, None]) * there) ** 2).sum(axis=1) / many
+    many = _total(there)
+    centre = _total(means * there) / many
+    return fine, _total(((means - centre[:, None]) * there) ** 2) / many
+
+
+def _total(x: np.ndarray) -> np.ndarray:
+    """Sums of rows, one after the other: to the last bit the same however many zeros follow."""
+    return np.cumsum(x, axis=1)[:, -1]
 
 
 class RatePlace(NamedTuple):
