@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -325,13 +326,20 @@ def test_release_hands_its_options_on(tmp_path, monkeypatch):
 
     def spy(data, out, **options):
         given.update(options)
+        out.mkdir(exist_ok=True)
+        told = [{"question": "Whom does it betray?", "answer": "People in the training set: do not share"}]
+        (out / "answers.json").write_text(json.dumps(told))
         return out / "report.html"
 
     monkeypatch.setattr("ecgveil.pipeline.release", spy)
-    assert ecgveil("release", "data", "--out", tmp_path / "out", "--canaries", 5, "--drop-copies")[0] == 0
-    assert (given["canaries"], given["drop_copies"]) == (5, True)
+    options = ("--canaries", 5, "--drop-copies", "--from", "base")
+    code, text = ecgveil("release", "data", "--out", tmp_path / "out", *options)
+    assert code == 0
+    assert (given["canaries"], given["drop_copies"], given["base"]) == (5, True, Path("base"))
+    assert re.search("Whom does it betray\\? +People in the training set: do not share", text)
+    assert "may be shared" not in text
     assert ecgveil("release", "data", "--out", tmp_path / "out")[0] == 0
-    assert (given["canaries"], given["drop_copies"]) == (0, False)
+    assert (given["canaries"], given["drop_copies"], given["base"]) == (0, False, None)
 
 
 def test_recipes_are_listed_and_shown():

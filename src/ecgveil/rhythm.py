@@ -208,6 +208,11 @@ def beat_times(rngs: Sequence[np.random.Generator], statistics: np.ndarray, seco
     return [each[:number] for each, number in zip(times, last, strict=True)]
 
 
+def heart_rate(statistics: np.ndarray) -> float:
+    """Of all beats, bpm, of a record with these `STATISTICS`, (4,)."""
+    return float(60.0 / (np.exp(statistics[0]) * _with_premature(statistics[3])))
+
+
 def _with_premature(share: np.ndarray) -> np.ndarray:
     """Mean RR of all beats over that of the regular ones, where so many are premature."""
     early = _EARLY[0] + (_EARLY[1] - _EARLY[0]) / (1 + _RATHER_LATE)
@@ -345,7 +350,7 @@ class Paced(_Beating):
         """One record's `STATISTICS`, (4,)."""
         for _ in range(_TRIES if self.low < self.high else 0):
             drawn = self.rhythm.statistics(rng, condition)
-            if self.low <= 60.0 / np.exp(drawn[0]) <= self.high:
+            if self.low <= heart_rate(drawn) <= self.high:
                 return drawn
         return self.rhythm.statistics(rng, condition, 60.0 / rng.uniform(self.low, self.high))
 
