@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ecgveil.errors import ConfigError, RecordError
-from ecgveil.models.conditions import LEAST_PATIENTS, Conditions
+from ecgveil.models.conditions import LEAST_ALIKE, Conditions
 from ecgveil.models.vitals import Density
 from ecgveil.people import by_person
 from ecgveil.rhythm import LabelledRhythm, RatePlace
@@ -106,7 +106,7 @@ def test_no_bound_of_age_is_the_oldest_persons():
 
 def test_groups_of_few_people_are_never_drawn():
     others = [i for i in range(400) if LABELS[i] == () or TRAITS["sex"][i] != "male"]
-    rows = others + [i for i in range(400) if i not in others][: LEAST_PATIENTS - 1]
+    rows = others + [i for i in range(400) if i not in others][: LEAST_ALIKE - 1]
     kept = {name: [value[i] for i in rows] for name, value in TRAITS.items()}
     fitted = Conditions.fit([LABELS[i] for i in rows], [PATIENTS[i] for i in rows], ["MI"], kept)
     assert (["MI"], "male") not in list(zip(fitted.combinations, fitted.sexes, strict=True))

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-_LEAST_NAMED = 5  # people; a label that fewer bear may be one person's own
+LEAST_ALIKE = 5  # people of whom something is true: of fewer it is neither drawn nor named, as it may be one's own
+LEAST_PEOPLE = 10  # that anything is fitted on, or compared with, as a group
 _MOST_NAMED = 8
 
 
@@ -26,9 +27,9 @@ def named(bearers: Mapping[str, int]) -> str:
     >>> named({"AFIB": 7, "a rare disease": 1, "PVC": 5, "another": 2}), named({"a rare disease": 1})
     ('AFIB, PVC and 2 borne by fewer than 5 people', '1 borne by fewer than 5 people')
     """
-    told = [label for label, people in bearers.items() if people >= _LEAST_NAMED]
+    told = [label for label, people in bearers.items() if people >= LEAST_ALIKE]
     rare, more = len(bearers) - len(told), len(told) - _MOST_NAMED
     parts = [", ".join(told[:_MOST_NAMED])] if told else []
     parts += [f"{more} more"] if more > 0 else []
-    parts += [f"{rare} borne by fewer than {_LEAST_NAMED} people"] if rare else []
+    parts += [f"{rare} borne by fewer than {LEAST_ALIKE} people"] if rare else []
     return " and ".join(parts)

@@ -18,13 +18,12 @@ import numpy as np
 from sklearn.mixture import GaussianMixture
 
 from ecgveil.errors import RecordError
-from ecgveil.people import by_person
+from ecgveil.people import LEAST_PEOPLE, by_person
 
 STATISTICS = ("log mean RR in s", "log RMSSD in s", "log SD of 5-beat mean RR in s", "share of premature beats")
 LEAST_RECORDS = 5  # whose rhythm can be read
 _PEOPLE_A_COMPONENT = 25  # on the mean
 _MAX_COMPONENTS = 4
-_LEAST_PEOPLE = 10  # of a component, and of a part: fewer are too few for a density of their own
 _CENTRE, _SCALE = np.array([-0.2, -3.5, -3.5, 0.0]), np.array([0.25, 1.0, 1.0, 0.1])  # about those of adults
 _GRID = 0.2  # of standard statistics, that bounds lie on
 _FLOOR_S = 0.004  # variations below one sample of 250 Hz are not resolved
@@ -127,7 +126,7 @@ class Rhythm(_Beating):
         for k in range(int(np.clip(people // _PEOPLE_A_COMPONENT, 1, _MAX_COMPONENTS)), 0, -1):
             # On scales of about 1: what is added to variances must not make premature beats common; most lack them.
             mixture = GaussianMixture(k, reg_covar=3e-3, random_state=seed, n_init=3).fit(standard)
-            if np.bincount(mixture.predict(standard), minlength=k).min() >= _LEAST_PEOPLE:
+            if np.bincount(mixture.predict(standard), minlength=k).min() >= LEAST_PEOPLE:
                 break
         means, covariances = plain_statistics(mixture.means_), mixture.covariances_ * np.outer(_SCALE, _SCALE)
         # Bounds keep draws physiological; percentiles rounded outwards, so that no bound is one patient's own extreme.
@@ -299,7 +298,7 @@ class LabelledRhythm(_Beating):
         spread = table.std(axis=0) + 1e-3
 
         def enough(mine: np.ndarray) -> bool:
-            return len(np.unique(whose[mine])) >= _LEAST_PEOPLE
+            return len(np.unique(whose[mine])) >= LEAST_PEOPLE
 
         tells = [
             np.linalg.norm((table[mine].mean(axis=0) - table.mean(axis=0)) / spread) if enough(mine) else 0.0

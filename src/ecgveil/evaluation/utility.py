@@ -12,7 +12,7 @@ the class. Neither the threshold nor anything else is chosen on the test part.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -359,8 +359,12 @@ def _classes(sets: dict[str, ECGSet]) -> tuple[tuple[str, ...], list[str]]:
     names = tuple(sorted(enough, key=lambda label: (-counts["train"][label], label)))
     odd, notes = sorted(seen - enough), []
     if odd:
-        people = {x: len({p for part in real for p in _bearers(sets[part], x)}) for x in odd}
-        shown = named(people)
+        bearers: dict[str, set[str]] = defaultdict(set)
+        for ecgs in (sets[name] for name in real):
+            for patient, labels in zip(ecgs.patient_id, ecgs.labels, strict=True):
+                for label in labels:
+                    bearers[label].add(patient)
+        shown = named({label: len(bearers[label]) for label in odd})
         notes.append(
             f"Utility: labels are used that at least {LEAST} ECGs of train and of holdout bear and {LEAST} do not; "
             f"not so {shown}."
@@ -372,10 +376,6 @@ def _classes(sets: dict[str, ECGSet]) -> tuple[tuple[str, ...], list[str]]:
     if never:
         notes.append(f"Utility: no synthetic ECG bears {', '.join(never)}: guessed at where only they teach.")
     return names, notes
-
-
-def _bearers(ecgs: ECGSet, label: str) -> set[str]:
-    return {patient for patient, labels in zip(ecgs.patient_id, ecgs.labels, strict=True) if label in labels}
 
 
 def _check(sets: dict[str, ECGSet], seeds: int, fractions: Sequence[float], classifiers: Sequence[str]) -> None:

@@ -3,7 +3,7 @@
 A condition is a vector, (k,): a 1 for each label borne (all 0 stands for none of them); then, of what a recipe learns
 besides, sex (+1 female, -1 male, 0 unknown), age and heart rate (each standardised, 0 where unknown, and a 1 where
 known). Conditions are drawn as the training population shows them: labels and sex from the combinations that at least
-`LEAST_PATIENTS` people share, since an ECG made for a rarer one could only be one of theirs; age and heart rate from a
+`LEAST_ALIKE` people share, since an ECG made for a rarer one could only be one of theirs; age and heart rate from a
 smooth density over people (see `vitals`).
 """
 
@@ -18,10 +18,8 @@ import numpy as np
 
 from ecgveil.errors import ConfigError, RecordError
 from ecgveil.models.vitals import VITALS, Density
-from ecgveil.people import by_person
+from ecgveil.people import LEAST_ALIKE, LEAST_PEOPLE, by_person
 
-LEAST_PATIENTS = 5
-_LEAST_OF_A_DENSITY = 10  # people that age and heart rate are told of
 _SEX = {"female": 1.0, "male": -1.0, "": 0.0}
 
 Labels = Sequence[Sequence[str]]
@@ -73,7 +71,7 @@ class Conditions:
         Raises
         ------
         RecordError
-            A label, or a trait, is known of too few patients, or no combination is shared by `LEAST_PATIENTS`.
+            A label, or a trait, is known of too few patients, or no combination is shared by `LEAST_ALIKE`.
         """
         traits = traits or {}
         own = [tuple(name for name in names if name in borne) for borne in labels]
@@ -82,10 +80,10 @@ class Conditions:
             bearers[combination].add(patient)
         for name in names:
             n = len(set().union(*(people for borne, people in bearers.items() if name in borne)))
-            if n < LEAST_PATIENTS:
+            if n < LEAST_ALIKE:
                 raise RecordError(
                     f"label '{name}' of data.labels is borne by {n} patients of the training part; "
-                    f"{LEAST_PATIENTS} are needed: leave it out, or give more records"
+                    f"{LEAST_ALIKE} are needed: leave it out, or give more records"
                 )
         groups, counts = _frequent(own, patients, traits.get("sex"))
         scale, densities = _vitals(own, patients, traits, groups)
@@ -176,7 +174,7 @@ class Conditions:
         if not kept:
             told = "; ".join(filter(None, (self._group(i) for i in range(len(self.combinations)))))
             raise ConfigError(
-                f"{' + '.join([*labels, *filter(None, [sex])])} was borne by fewer than {LEAST_PATIENTS} training "
+                f"{' + '.join([*labels, *filter(None, [sex])])} was borne by fewer than {LEAST_ALIKE} training "
                 f"patients in any combination, so it is not drawn; what can be drawn is {told}"
             )
         return self._take(kept)._within(ranges) if ranges else self._take(kept)
@@ -243,7 +241,7 @@ _Group = tuple[tuple[str, ...], str]  # a combination of labels, and the sex of 
 def _frequent(
     own: list[tuple[str, ...]], patients: Sequence[str], sex: Sequence[str] | None
 ) -> tuple[list[_Group], list[float]]:
-    """Groups of at least `LEAST_PATIENTS` people and how many windows show each, most first.
+    """Groups of at least `LEAST_ALIKE` people and how many windows show each, most first.
 
     Where sex is learned, people of unknown sex are in none: an ECG to draw is always of somebody.
     """
@@ -252,13 +250,13 @@ def _frequent(
     for group, patient in zip(groups, patients, strict=True):
         if sex is None or group[1]:
             bearers[group].add(patient)
-    frequent = [group for group, people in bearers.items() if len(people) >= LEAST_PATIENTS]
+    frequent = [group for group, people in bearers.items() if len(people) >= LEAST_ALIKE]
     if not frequent and sex is not None and not any(sex):
         raise RecordError("no training record names a sex, which is to be learned; leave it out of data.conditions")
     if not frequent:
         of = "data.labels" if sex is None else "data.labels and a known sex"
         raise RecordError(
-            f"no combination of {of} is shared by {LEAST_PATIENTS} patients of the training part; "
+            f"no combination of {of} is shared by {LEAST_ALIKE} patients of the training part; "
             "name fewer labels, or give more records"
         )
     counted = Counter(groups)
@@ -280,14 +278,14 @@ def _vitals(
     def fitted(mine: Sequence[bool]) -> Density | None:
         rows = np.flatnonzero(mine)
         people = by_person(values[rows], np.array(patients, str)[rows])
-        return Density.fit(learned, people) if len(people) >= _LEAST_OF_A_DENSITY else None
+        return Density.fit(learned, people) if len(people) >= LEAST_PEOPLE else None
 
     whole = fitted([True] * len(own))
     if whole is None:
         n = len(by_person(values, patients))
         raise RecordError(
             f"{' and '.join(learned)} of data.conditions can be told of {n} patients of the training part; "
-            f"{_LEAST_OF_A_DENSITY} are needed: leave it out, or give more records"
+            f"{LEAST_PEOPLE} are needed: leave it out, or give more records"
         )
     spread = np.sqrt(np.diag(whole.covariance))
 

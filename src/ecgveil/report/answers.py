@@ -148,7 +148,7 @@ def _betrays(evaluation: Evaluation) -> Answer:
 
 
 def _by_weights(tried: list[Metric]) -> list[str]:
-    """What whoever holds the critic can find out, a sentence or none: no ECG tells it."""
+    """What whoever holds the critic can find out, a sentence or none: the critic is in no release."""
     knows = [m for m in tried if m.name.startswith(ASKS_THE_CRITIC) and m.verdict in ACCUSING]
     if not knows:
         return []
@@ -156,7 +156,7 @@ def _by_weights(tried: list[Metric]) -> list[str]:
     return [
         f"That is said of the ECGs. The run folder is another thing: its critic, which judged ECGs while the program "
         f"learned, knows who was in the training set ({full_name(most)}: {text(most.value)}{_interval(most)}). Keep "
-        "that folder; no ECG tells what it knows."
+        "that folder; the critic is in no release."
     ]
 
 

@@ -22,7 +22,7 @@ _MEMBERSHIP = {
     "gan_leaks": "Whoever has a synthetic ECG unusually near is guessed to have been in the training set.",
     "monte_carlo": "Whoever has unusually many synthetic ECGs nearby is guessed to have been in the training set.",
     "domias": "Where synthetic ECGs are denser than other people's are, membership is guessed.",
-    "critic": "Whoever holds the run folder asks its critic which ECGs it takes for real. No ECG tells that.",
+    "critic": "Whoever holds the run folder asks its critic which ECGs it takes for real. It is in no release.",
     "stretch": "Whoever has some seconds of their ECG in a synthetic one is guessed to have been in the training set.",
     "linkage": "The attacker has another recording of the same person, and asks whether that person was in training.",
 }

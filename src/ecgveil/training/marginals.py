@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from ecgveil.models.veil_looks import spread
+from ecgveil.people import LEAST_PEOPLE
 
 _MOST_REAL = 4096  # samples that stand for the population
 _MOST_FEATURES = 512  # of a kind, drawn anew at each step
@@ -36,7 +37,6 @@ _JOINT = ("components", "features", "waves", "times", "qrs")
 _JOINT_WEIGHT = 2.0
 _SCALE = 1 / 20  # of all together, beside a critic's loss
 _PACES = (0.1, 0.35, 0.65, 0.9)  # quantiles of the mean RR where groups of like hearts end
-_LEAST_PEOPLE = 10  # of a group: of fewer it would be their own numbers
 _FINEST = 0.25  # spread of a feature within a group that distances are still measured by, of the population's
 
 Groups = Callable[[Tensor], dict[str, Tensor]]
@@ -89,7 +89,7 @@ class Marginals:
             for mine in [*borne.T, *(alike == band for band in range(len(_PACES) + 1))]:
                 members = np.flatnonzero(mine)
                 once = members[np.unique(whose[members], return_index=True)[1]]
-                if len(once) >= _LEAST_PEOPLE:
+                if len(once) >= LEAST_PEOPLE:
                     theirs = {name: x[once] for name, x in compared.items()}
                     population = _Population.of(theirs, _finer(theirs, compared))
                     self.groups.append(Group(rows[once].numpy(), population))
