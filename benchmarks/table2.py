@@ -6,10 +6,10 @@
 The paper's figures are those of a commercial program, GE's Marquette 12SL, on 150,000 ECGs of the same generator (PyPI
 deepfake-ecg 1.1.2). Ours are of other draws, so a mean also carries its sampling error, SD / sqrt(n), printed as se.
 
-Published figures, typed in here:
-- TABLE2_ALL, TABLE2_NORMAL: Thambawita et al., "DeepFake electrocardiograms using generative adversarial networks are
-  the beginning of the end for privacy issues in medicine", Sci Rep 11:21896, 2021, Table 2: mean, SD, 2.5 %, 97.5 % of
-  all Pulse2Pulse ECGs and of the 121,977 (81.3 %) that 12SL called normal.
+Published figures:
+- TABLE2_ALL, TABLE2_NORMAL, which `ecgveil reproduce` knows: Thambawita et al., "DeepFake electrocardiograms using
+  generative adversarial networks are the beginning of the end for privacy issues in medicine", Sci Rep 11:21896, 2021,
+  Table 2: mean, SD, 2.5 %, 97.5 % of all Pulse2Pulse ECGs and of the 121,977 (81.3 %) that 12SL called normal.
 - NORMAL_12SL: 12SL's figures on those 121,977 ECGs, from statistics that their author printed in a public notebook:
   mean, SD, 25 %, 50 %, 75 %. There the correlation of QT with RR is 0.627.
 """
@@ -27,27 +27,9 @@ import torch
 from ecgveil.ecg import ECGSet
 from ecgveil.leads import LEADS_8
 from ecgveil.measure import measure
+from ecgveil.studies.deepfake import TABLE2
 
-TABLE2_ALL = {
-    "heart_rate_bpm": (70, 8, 60, 89),
-    "p_duration_ms": (118, 17, 84, 152),
-    "qt_interval_ms": (395, 22, 352, 436),
-    "qrs_duration_ms": (93, 10, 78, 114),
-    "pr_interval_ms": (159, 19, 124, 194),
-    "stj_v5_uv": (16, 36, -54, 87),
-    "r_v5_uv": (1273, 402, 566, 2094),
-    "t_v5_uv": (361, 141, 141, 673),
-}
-TABLE2_NORMAL = {
-    "heart_rate_bpm": (70, 7, 60, 88),
-    "p_duration_ms": (117, 17, 86, 152),
-    "qt_interval_ms": (395, 20, 354, 436),
-    "qrs_duration_ms": (92, 9, 78, 112),
-    "pr_interval_ms": (158, 17, 126, 192),
-    "stj_v5_uv": (18, 33, -44, 87),
-    "r_v5_uv": (1275, 367, 620, 2026),
-    "t_v5_uv": (366, 135, 156, 668),
-}
+TABLE2_NORMAL, TABLE2_ALL = ({name: each[k] for name, each in TABLE2.items()} for k in (1, 2))
 NORMAL_12SL = {
     "heart_rate_bpm": (69.71, 7.55, 64, 68, 74),
     "pr_interval_ms": (158.11, 16.85, 146, 158, 170),

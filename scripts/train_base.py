@@ -30,6 +30,7 @@ from ecgveil.recipe import load_recipe
 from ecgveil.report import metrics_json
 from ecgveil.sampling import Run, load
 from ecgveil.split import split
+from ecgveil.studies.deepfake import TABLE2
 from ecgveil.training.critic import critic_scores
 from ecgveil.training.fit import fit
 from ecgveil.training.players import Players
@@ -37,8 +38,7 @@ from ecgveil.training.tensors import load_tensors, save_tensors
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 SOURCES = [DATA / "cinc2011", DATA / "challenge2021"]
-MEANS = ("p_duration_ms", "pr_interval_ms", "qrs_duration_ms", "qt_interval_ms", "stj_v5_uv", "r_v5_uv", "t_v5_uv",
-         "heart_rate_bpm", "rr_sd_ms")  # fmt: skip
+MEANS = (*TABLE2, "rr_sd_ms")
 CODES = ("PVC", "PAC", "AFIB", "NO_P")
 MANY, AT_A_RATE = 1500, 20  # synthetic ECGs measured
 RATES = (45, 65, 85, 105, 125, 145)  # bpm
