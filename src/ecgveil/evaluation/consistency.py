@@ -69,9 +69,9 @@ def consistency_metrics(
     """
     result = compare(
         lambda real, other: [ks(real[:, i], other[:, i]) for i in range(2)],
-        (train, holdout, synthetic), patient_ids, 2, seed,
+        (train, holdout, synthetic), patient_ids, ("lower", "lower"), seed,
     )  # fmt: skip
-    found = [result.metric(i, name, "lower") for i, name in enumerate(VARIATION)]
+    found = [result.metric(i, name) for i, name in enumerate(VARIATION)]
     return [replace(metric, ci_high=float(np.minimum(1.0, metric.ci_high))) for metric in found]
 
 

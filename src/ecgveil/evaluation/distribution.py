@@ -1,10 +1,11 @@
 """Whether synthetic ECGs are distributed as real ones: distances and neighbourhoods of feature vectors.
 
 Each figure is a mean over repeated draws of equally many patients from the holdout, the synthetic and the train part;
-train in the place of synthetic gives its floor. Intervals come from random halves of each draw (delete-half jackknife;
-Shao and Tu, The Jackknife and Bootstrap, 1995): a mean over half the patients, drawn without replacement, varies by as
-much as one over all of them; distances that are near their least vary by more, so their intervals are rather too wide.
-The bootstrap would repeat patients, and a repeated one's nearest neighbour is itself.
+train in the place of synthetic gives its floor. Whether it is further from real ECGs than by chance is tested by
+exchanging people (`exchange`). Intervals come from random halves of each draw (delete-half jackknife; Shao and Tu, The
+Jackknife and Bootstrap, 1995): a mean over half the patients, drawn without replacement, varies by as much as one over
+all of them. Distances that are near their least vary by more, and a mean over draws by less: the intervals are too wide
+rather than too narrow. The bootstrap would repeat patients, and a repeated one's nearest neighbour is itself.
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ from scipy.spatial.distance import cdist
 from scipy.stats import fisher_exact
 
 from ecgveil.errors import EvaluationError
+from ecgveil.evaluation.exchange import exchange
 from ecgveil.evaluation.features import draw_rows
-from ecgveil.evaluation.fidelity import AMPLITUDE_LEADS, BEYOND, DRAWS, WITHIN
-from ecgveil.evaluation.metric import LEAST_N, TOO_FEW, Better, Metric, p_of_excess
+from ecgveil.evaluation.fidelity import AMPLITUDE_LEADS, BEYOND, DRAWS, LEVEL, WITHIN
+from ecgveil.evaluation.metric import LEAST_N, TOO_FEW, Better, Metric, p_if_worse
 from ecgveil.evaluation.privacy import clopper_pearson
 
 INTERVALS = ("p_duration_ms", "pr_interval_ms", "qrs_duration_ms", "qt_interval_ms")
@@ -219,15 +221,16 @@ def distribution_metrics(
     _check(sets, patient_id)
     for each in sets:
         _samples(train, each, least=1)
+    better: tuple[Better, ...] = ("lower", "lower", *("higher",) * 4)
     result = compare(lambda real, other: [frechet(real, other), kernel_distance(real, other), *prdc(real, other, k)],
-                      sets, patient_id, 6, seed)  # fmt: skip
+                      sets, patient_id, better, seed)  # fmt: skip
     metrics = [
-        result.metric(0, f"frechet_{representation}", "lower"),
-        result.metric(1, f"kernel_{representation}", "lower", least=-np.inf),  # unbiased: below 0 at times
-        result.metric(2, f"precision_{representation}", "higher", share=True),
-        result.metric(3, f"recall_{representation}", "higher", share=True),
-        result.metric(4, f"density_{representation}", "higher"),
-        result.metric(5, f"coverage_{representation}", "higher", share=True),
+        result.metric(0, f"frechet_{representation}"),
+        result.metric(1, f"kernel_{representation}", least=-np.inf),  # unbiased: below 0 at times
+        result.metric(2, f"precision_{representation}", share=True),
+        result.metric(3, f"recall_{representation}", share=True),
+        result.metric(4, f"density_{representation}"),
+        result.metric(5, f"coverage_{representation}", share=True),
     ]
     if result.n <= train.shape[1]:
         metrics[0] = replace(metrics[0], verdict=TOO_FEW)
@@ -262,9 +265,9 @@ def clinical_metrics(
         )
         for table, scaled in zip(tables, scaled_features(tables), strict=True)
     )
-    result = compare(_relations, rows, patient_id, 3, seed)
+    result = compare(_relations, rows, patient_id, ("lower",) * 3, seed)
     names = ("measurement_correlation_error", "qt_rr_slope_difference", "qt_rr_r_difference")
-    metrics = [result.metric(i, name, "lower") for i, name in enumerate(names)]
+    metrics = [result.metric(i, name) for i, name in enumerate(names)]
     normal = tuple((table["conclusion"] == "normal").to_numpy() for table in tables)
     needed = ["heart_rate_bpm", "qrs_duration_ms", "qt_interval_ms"]
     failed = tuple(table[needed].isna().any(axis=1).to_numpy() for table in tables)
@@ -304,56 +307,70 @@ def _line(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """Figures of synthetic and of train against holdout, and what halves vary by.
+    """Figures of synthetic and of train against holdout, what halves vary by, and how probable they are by chance.
 
     Parameters
     ----------
     n : patients on each side
+    better : of each figure
     values : (2, n_figures)
-    spread : (times, 2, n_figures), mean 0
+    spread : (times, n_figures), mean 0, of the synthetic ones
+    p : (n_figures,)
     """
 
     n: int
+    better: tuple[Better, ...]
     values: np.ndarray
     spread: np.ndarray
+    p: np.ndarray
 
-    def metric(self, i: int, name: str, better: Better, *, least: float = 0.0, share: bool = False) -> Metric:
+    def metric(self, i: int, name: str, *, least: float = 0.0, share: bool = False) -> Metric:
         """Figure `i`, which cannot be less than `least`; a share's interval is never narrower than the exact one."""
+        better = self.better[i]
         value, floor = (float(x) for x in self.values[:, i])
-        spread = self.spread[:, :, i]
-        if not np.isfinite(value) or not np.isfinite(spread).all():
+        spread = self.spread[:, i]
+        p = p_if_worse(float(self.p[i]), value, floor, better)
+        if not (np.isfinite(value) and np.isfinite(spread).all() and np.isfinite(p)):
             nan, why = float("nan"), TOO_FEW if self.n < LEAST_N else UNKNOWN
             return Metric("fidelity", name, nan, nan, nan, better, floor, self.n, why)
-        low, high = (float(x) for x in value + np.percentile(spread[:, 0], [2.5, 97.5]))
+        low, high = (float(x) for x in value + np.percentile(spread, [2.5, 97.5]))
         if share:
             exact = clopper_pearson(round(value * self.n), self.n)  # at 0 and 1 nothing varies
             low, high = min(low, exact[0]), min(1.0, max(high, exact[1]))
-        worse = 1 if better == "lower" else -1
-        excess = worse * (value - floor + spread[:, 0] - spread[:, 1])
-        verdict = BEYOND if np.percentile(excess, 2.5) > 0 else WITHIN
-        p = p_of_excess(worse * (value - floor), excess)
+        verdict = BEYOND if p < LEVEL else WITHIN
         return Metric("fidelity", name, value, max(least, low), high, better, floor, self.n, verdict, p_value=p)
 
 
 def compare(
-    figures: Callable[[np.ndarray, np.ndarray], list[float]], sets: Sets, patient_id: Sets, count: int, seed: int
+    figures: Callable[[np.ndarray, np.ndarray], list[float]],
+    sets: Sets,
+    patient_id: Sets,
+    better: tuple[Better, ...],
+    seed: int,
 ) -> Result:
-    """`count` figures of (holdout, synthetic) and of (holdout, train), over draws of equally many patients."""
-    n = _fewest(patient_id)
+    """Figures of (holdout, synthetic) and of (holdout, train), over draws of equally many patients.
+
+    `better` says of each whether lower or higher is better.
+    """
+    n, count = _fewest(patient_id), len(better)
     if n < LEAST_N:
-        return Result(n, np.full((2, count), np.nan), np.full((1, 2, count), np.nan))
+        nan = np.full((2, count), np.nan)
+        return Result(n, better, nan, nan[:1], nan[0])
     rng = np.random.default_rng([seed, 21])
-    values, halves = np.empty((DRAWS, 2, count)), np.empty((DRAWS, HALVES, 2, count))
+    values, halves = np.empty((DRAWS, 2, count)), np.empty((DRAWS, HALVES, count))
     for i in range(DRAWS):
         train, holdout, synthetic = (
             each[draw_rows(who, n, rng, replace=False)] for each, who in zip(sets, patient_id, strict=True)
         )
         values[i] = figures(holdout, synthetic), figures(holdout, train)
         for j in range(HALVES):
-            a, b, c = (rng.permutation(n)[: n // 2] for _ in range(3))
-            halves[i, j] = figures(holdout[a], synthetic[b]), figures(holdout[a], train[c])
+            a, b = (rng.permutation(n)[: n // 2] for _ in range(2))
+            halves[i, j] = figures(holdout[a], synthetic[b])
     varied = (halves - halves.mean(axis=1, keepdims=True)) * np.sqrt(HALVES / (HALVES - 1))
-    return Result(n, values.mean(axis=0), varied.reshape(-1, 2, count))
+    worse = np.array([1 if each == "lower" else -1 for each in better])
+    people = patient_id[1], patient_id[2]
+    p = exchange(lambda real, other: list(worse * figures(real, other)), sets[1], sets[2], people, seed)
+    return Result(n, better, values.mean(axis=0), varied.reshape(-1, count), p)
 
 
 def _share_metric(name: str, sets: Sets, patient_id: Sets, seed: int) -> Metric:

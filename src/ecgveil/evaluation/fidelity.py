@@ -1,8 +1,9 @@
 """How real: each figure compares the synthetic with the holdout ECGs, beside real with real at the same size.
 
-Value and floor are means over repeated draws of equal numbers of patients from either side. Intervals are bootstrap
-intervals (patients drawn with replacement), their spread laid around the value because resampling itself pulls such
-distances upwards.
+Value and floor are means over repeated draws of equal numbers of patients from either side. Whether a figure is further
+from real ECGs than by chance is tested by exchanging people (`exchange`). Intervals are bootstrap intervals (patients
+drawn with replacement), their spread laid around the value because resampling itself pulls such distances upwards; of a
+mean over draws they are too wide rather than too narrow.
 """
 
 from collections.abc import Callable
@@ -11,8 +12,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.stats import fisher_exact
 
+from ecgveil.evaluation.exchange import exchange
 from ecgveil.evaluation.features import Features, draw_rows
-from ecgveil.evaluation.metric import LEAST_N, TOO_FEW, Metric, holm, p_of_excess
+from ecgveil.evaluation.metric import LEAST_N, TOO_FEW, Metric, holm, p_if_worse
 
 AMPLITUDE_LEADS = ("I", "II", "V1", "V3", "V5")
 DRAWS, RESAMPLES = 20, 200
@@ -26,7 +28,7 @@ BEYOND = "further from real ECGs than real ECGs are from each other"
 class Figure:
     """A name, the array (rows are records) it needs from the features, and what it makes of (real, other).
 
-    `p_value` of (real, other) is a test of its own, for a figure whose bootstrap spread cannot be trusted.
+    `p_value` of (real, other) is a test of its own, for a figure that is none of both.
     """
 
     name: str
@@ -54,7 +56,7 @@ def fidelity_metrics(
     if not any(np.nan_to_num(_limb_residual(each)).any() for each in sets):
         # limb leads computed from I and II on both sides: a figure that could not fail is none
         chosen = [figure for figure in chosen if figure.name != "limb_residual_median_uv"]
-    return [_metric(figure, sets, draws, resamples, n) for figure in chosen]
+    return [_metric(figure, sets, draws, resamples, n, seed) for figure in chosen]
 
 
 def judge(metrics: list[Metric]) -> list[Metric]:
@@ -157,32 +159,27 @@ def _draws(
     return [tuple(draw_rows(each.patient_id, n, rng, replace=replace) for each in sets) for _ in range(times)]
 
 
-def _metric(figure: Figure, sets: tuple[Features, ...], draws: list, resamples: list, n: int) -> Metric:
+def _metric(figure: Figure, sets: tuple[Features, ...], draws: list, resamples: list, n: int, seed: int) -> Metric:
     train, holdout, synthetic = (figure.array(each) for each in sets)
 
-    def both(rows: tuple[np.ndarray, ...]) -> tuple[float, float]:
-        in_train, in_holdout, in_synthetic = rows
-        real = holdout[in_holdout]
-        return figure.compare(real, synthetic[in_synthetic]), figure.compare(train[in_train], real)
+    def compared(rows: tuple[np.ndarray, ...]) -> float:
+        return figure.compare(holdout[rows[1]], synthetic[rows[2]])
 
-    value, floor = np.mean([both(rows) for rows in draws], axis=0)
-    if not np.isfinite(value):
-        nan = float("nan")
-        return Metric(
-            "fidelity", figure.name, nan, nan, nan, "lower", floor, n, "cannot be computed: a lead is flat throughout"
-        )
-    spread = np.array([both(rows) for rows in resamples])
-    low, high = _interval(value, spread[:, 0])
-    excess_low, _ = _interval(value - floor, spread[:, 0] - spread[:, 1])
-    verdict = TOO_FEW if n < LEAST_N else BEYOND if excess_low > 0 else WITHIN
+    value = float(np.mean([compared(rows) for rows in draws]))
+    floor = float(np.mean([figure.compare(train[rows[0]], holdout[rows[1]]) for rows in draws]))
+    low, high = _interval(value, np.array([compared(rows) for rows in resamples]))
     if figure.p_value:
-        in_train, _, in_synthetic = draws[0]
-        p = figure.p_value(train[in_train], synthetic[in_synthetic])
+        p = figure.p_value(holdout[draws[0][1]], synthetic[draws[0][2]])
     else:
-        p = p_of_excess(value - floor, spread[:, 0] - spread[:, 1])
-    return Metric(
-        "fidelity", figure.name, float(value), max(0.0, low), high, "lower", float(floor), n, verdict, p_value=p
-    )
+        people = sets[1].patient_id, sets[2].patient_id
+        p = float(exchange(lambda *both: [figure.compare(*both)], holdout, synthetic, people, seed)[0])
+    p = p_if_worse(p, value, floor, "lower")
+    if not np.isfinite([value, low, high, p]).all():
+        nan = float("nan")
+        why = "cannot be computed: a lead is flat throughout"
+        return Metric("fidelity", figure.name, nan, nan, nan, "lower", floor, n, why)
+    verdict = TOO_FEW if n < LEAST_N else BEYOND if p < LEVEL else WITHIN
+    return Metric("fidelity", figure.name, value, max(0.0, low), high, "lower", floor, n, verdict, p_value=p)
 
 
 def _interval(value: float, spread: np.ndarray) -> tuple[float, float]:

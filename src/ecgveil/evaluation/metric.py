@@ -59,6 +59,12 @@ def p_of_excess(excess: float, spread: np.ndarray) -> float:
     return float(norm.sf(excess / width)) if width > 0 else 0.5 * (excess <= 0)
 
 
+def p_if_worse(p: float, value: float, floor: float, better: Better) -> float:
+    """The p value of a figure of likeness, which no figure that is as good as its floor has below one half."""
+    worse = value > floor if better == "lower" else value < floor
+    return p if worse or isnan(p) else max(p, 0.5)
+
+
 def holm(p_values: list[float], level: float) -> list[bool]:
     """Which of several tests stay significant when any false alarm among them must be rarer than `level`.
 

@@ -76,8 +76,8 @@ def spectral_metrics(train: Features, holdout: Features, synthetic: Features, *,
     rows = tuple(np.arange(start, end) for start, end in itertools.pairwise(ends))
     # The rows stand for the records: each pair is compared once, however often it is drawn.
     patient_id = tuple(each.patient_id for each in sets)
-    result = compare(lambda real, other: [_mmd(kernel, real, other)], rows, patient_id, 1, seed)
-    return [result.metric(0, "psd_mmd", "lower", least=-np.inf)]
+    result = compare(lambda real, other: [_mmd(kernel, real, other)], rows, patient_id, ("lower",), seed)
+    return [result.metric(0, "psd_mmd", least=-np.inf)]
 
 
 def median_distance(x: np.ndarray) -> float:
