@@ -155,7 +155,9 @@ def test_holdout_passed_off_as_synthetic_is_no_leakage_of_training():
     train, holdout, _ = sets(60, 4)
     metrics = m.membership_metrics(train, holdout, holdout, seed=0)
     assert m.LEAKAGE not in {metric.verdict for metric in metrics}
-    assert all(metric.value < 0.1 for metric in metrics if metric.name.endswith("_auc"))
+    found = [metric for metric in metrics if metric.name.endswith("_auc")]
+    assert all(metric.value < 0.1 for metric in found)
+    assert {metric.verdict for metric in found} == {m.EXCHANGED}
 
 
 def test_intervals_hold_chance_where_nothing_leaks_and_none_is_accused():
@@ -245,6 +247,22 @@ def test_linkage_that_would_know_nobody_gives_no_all_clear():
     found = by_name(m.membership_metrics(train, holdout, synthetic, seed=0, others=others))
     assert found["linkage_ceiling_auc"].verdict == m.BLIND
     assert found["membership_linkage_auc"].verdict == m.LINKAGE_BLIND
+
+
+def test_a_blind_linkage_gives_no_all_clear_at_few_false_alarms_either():
+    rng = np.random.default_rng(16)
+    members, non_members, ceiling = rng.standard_normal((3, 120))
+    attacks = {"linkage": (members, non_members), "gan_leaks": (members, non_members)}
+    found = by_name(m.score_metrics(attacks, seed=0, ceiling=(ceiling[:60], ceiling[60:])))
+    assert found["membership_linkage_tpr_at_fpr_0.01"].verdict == m.LINKAGE_BLIND
+    assert found["membership_gan_leaks_tpr_at_fpr_0.01"].verdict == m.NO_EVIDENCE
+
+
+def test_where_a_fifth_would_have_to_be_recognised_no_leakage_found_says_nothing():
+    members, non_members = np.random.default_rng(17).standard_normal((2, 100))
+    found = by_name(m.score_metrics({f"attack{i}": (members[:12], non_members) for i in range(4)}, seed=0))
+    assert m.least_hits(12, 100, 0.01, 8) > 0.2 * 12
+    assert found["membership_attack0_tpr_at_fpr_0.01"].verdict == TOO_FEW
 
 
 def test_linkage_without_other_recordings_of_both_sides_is_not_computed():

@@ -52,6 +52,14 @@ def test_too_many_are_copies(n, flagged, floor, verdict):
     assert c.copies_metric(table(n, flagged), floor, 200).verdict == verdict
 
 
+def test_whose_copies_they_are_is_said_by_those_that_surely_are():
+    parts = np.where(np.arange(300) == 0, "train", "holdout")
+    found = table(300, 3, part=parts)
+    found.loc[0, "distance"] = 1e-4
+    assert c.copies_metric(found, 0.0, 200).verdict == c.COPIES
+    assert c.copies_metric(table(300, 12, part=parts), 0.0, 200).verdict == c.OF_HOLDOUT
+
+
 def test_one_that_is_surely_a_copy_is_enough():
     assert c.copies_metric(table(1000, 1, distance=1e-4), 0.0, 200).verdict == c.COPIES
     assert c.copies_metric(table(1000, 1, distance=0.1), 0.0, 200).verdict == c.SOME

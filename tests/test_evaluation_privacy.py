@@ -73,7 +73,7 @@ def test_the_nearest_pairs_are_the_planted_ones():
     planted[3], planted[11] = train.signal[7], train.signal[0]
     sets = (train, holdout, replace(synthetic, signal=planted))
     metrics, found = p.privacy_metrics(*(p.beat_shapes(each, r_peaks(each)) for each in sets), seed=0)
-    assert [m.name for m in metrics] == list(p.NAMES)
+    assert [m.name for m in metrics] == [*p.NAMES, p.SAME_BEAT]
     assert {(pair.synthetic_row, pair.train_row) for pair in found.pairs[:2]} == {(3, 7), (11, 0)}
     assert found.pairs[1].distance < 0.01
     assert found.pairs[2].distance > 5
@@ -88,3 +88,45 @@ def test_one_record_of_each_patient_and_equal_parts():
     assert all((len(t), len(h)) == (3, 3) for t, h in equal)
     assert all((len(t), len(h)) == (10, 3) for t, h in whole)
     assert all(len(set(train[t])) == len(t) and len(set(holdout[h])) == len(h) for t, h in equal + whole)
+
+
+def people(values: np.ndarray, prefix: str, each: int = 1) -> p.BeatShapes:
+    """Shapes of people of whom `each` in a row are one's."""
+    names = np.array([f"{prefix}{i // each}" for i in range(len(values))])
+    return p.BeatShapes(values, np.arange(len(values)), names, 0)
+
+
+def by_name(sets, seed=0) -> dict:
+    return {metric.name: metric for metric in p.privacy_metrics(*sets, seed=seed)[0]}
+
+
+def test_one_synthetic_ecg_with_the_very_beat_of_a_training_ecg_is_one_too_many():
+    train, holdout, made = shapes(60, 1), shapes(30, 2), shapes(50, 3)
+    found = by_name((people(train, "t"), people(holdout, "h"), people(made, "s")))
+    assert (found[p.SAME_BEAT].value, found[p.SAME_BEAT].verdict) == (0, p.NO_EVIDENCE)
+    made[7] = train[3] + np.random.default_rng(0).standard_normal(train[3].shape)  # 1 uV of noise
+    found = by_name((people(train, "t"), people(holdout, "h"), people(made, "s")))
+    assert (found[p.SAME_BEAT].value, found[p.SAME_BEAT].verdict) == (1 / 50, p.SAME)
+    assert found["closer_to_train_share"].verdict == p.NO_EVIDENCE  # of so few no share tells
+    holdout[0] = train[0]  # one recording in both parts: then nearness tells nothing
+    found = by_name((people(train, "t"), people(holdout, "h"), people(made, "s")))
+    assert found[p.SAME_BEAT].verdict == p.ALL_ALIKE
+
+
+def test_distances_count_people_not_their_records():
+    few = people(shapes(30, 2), "h", each=10)
+    found = by_name((people(shapes(60, 1), "t"), few, people(shapes(50, 3), "s")))
+    for name in p.NAMES[2:]:
+        assert (found[name].n, found[name].verdict) == (3, p.TOO_FEW)
+
+
+def test_nearness_to_training_is_seldom_found_where_there_is_none():
+    """Of 60 sets, each figure's p is below 5 % in about 3; more than 9 have a probability below 0.1 %."""
+    low = {name: 0 for name in p.NAMES}
+    for seed in range(60):
+        every = shapes(110, 100 + seed)
+        sets = people(every[:40], "t"), people(every[40:70], "h"), people(every[70:], "s")
+        for name, metric in by_name(sets, seed).items():
+            if name in low:
+                low[name] += metric.p_value < 0.05
+    assert max(low.values()) <= 9

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score, roc_auc_score
 
-from ecgveil.ecg import ECGSet
+from ecgveil.ecg import ECGSet, concat
 from ecgveil.errors import EvaluationError
 from ecgveil.evaluation import classifiers, utility
 from ecgveil.evaluation.bootstrap import TIMES, Figure, draws, weighted_auc, weighted_f1
@@ -123,6 +123,37 @@ def test_missing_labels_give_no_figures_but_a_note(bare: str):
     assert metrics == []
     assert not len(table)
     assert bare in notes[0]
+
+
+def test_a_person_counts_once_however_many_their_ecgs():
+    train, holdout = made(60, 1, "a"), made(40, 2, "b")
+    few = replace(holdout, patient_id=tuple(f"b{i % 2}" for i in range(40)))
+    metrics, _, notes = utility_metrics(train, few, None, seed=1, seeds=1, classifiers=("resnet",))
+    assert metrics == []
+    assert "10 people of train and of holdout" in notes[0]
+    twice = concat([holdout, replace(made(40, 2, "again"), patient_id=holdout.patient_id)])
+    metrics, _, _ = utility_metrics(train, twice, made(60, 3, "c"), seed=1, seeds=1, classifiers=("resnet",))
+    assert {metric.n for metric in metrics if metric.name.startswith("tstr")} == {40}
+
+
+def test_a_label_of_one_person_is_not_named():
+    train, holdout, synthetic = (made(n, k, x) for n, k, x in ((60, 1, "a"), (40, 2, "b"), (60, 3, "c")))
+    one = tuple("a0" if i < 12 else f"a{i}" for i in range(60))
+    labels = tuple((*each, *(["rare"] * (i < 12))) for i, each in enumerate(train.labels))
+    other = tuple((*each, *(["rare"] * (i < 12))) for i, each in enumerate(holdout.labels))
+    sets = replace(train, labels=labels, patient_id=one), replace(holdout, labels=other), synthetic
+    metrics, table, notes = utility_metrics(*sets, seed=1, seeds=1, classifiers=("resnet",))
+    assert metrics
+    assert "tstr_f1_rare" not in {metric.name for metric in metrics}
+    assert "rare" not in set(table["class"])
+    assert "no synthetic ECG bears" not in " ".join(notes)
+
+
+def test_where_one_side_is_seldom_drawn_there_is_no_interval():
+    samples = np.linspace(0, 1, TIMES)[:, None]
+    assert Figure(np.array([0.5]), samples).interval() == pytest.approx((0.025, 0.975), abs=0.01)
+    samples[:100] = np.nan
+    assert np.isnan(Figure(np.array([0.5]), samples).interval()).all()
 
 
 @pytest.mark.parametrize(("bearers", "told"), [(6, "odd"), (2, "1 borne by fewer than 5 people")])

@@ -11,6 +11,7 @@ import pytest
 from ecgveil import paper
 from ecgveil.ecg import ECGSet
 from ecgveil.evaluation import Evaluation, evaluate
+from ecgveil.evaluation.privacy import SAME
 from ecgveil.report import About, answers, figures, metrics_json, words, write_figures, write_report
 from ecgveil.simulate import simulate
 
@@ -224,7 +225,7 @@ def test_copies_are_named_in_the_summary(sets):
     copies = replace(synthetic, signal=train.signal[: len(synthetic)])
     found = evaluate(train, holdout, copies, seed=0, quick=True)
     assert "closer to training than chance" in " ".join(words.findings(found))
-    assert any("take them for copies" in note for note in found.notes)
+    assert next(metric for metric in found.metrics if metric.name == "same_beat_share").verdict == SAME
     assert answers.answers(found)[2].answer == "People in the training set: do not share"
 
 
@@ -256,6 +257,15 @@ def test_a_public_page_draws_no_small_group_of_real_people(sets):
         assert "real, training" in draw(found, public=True)
 
 
+def test_many_ecgs_of_few_people_are_no_group(sets):
+    train, holdout, synthetic = sets
+    few = replace(train, patient_id=tuple(f"p{i % 5}" for i in range(len(train))))
+    found = evaluate(few, holdout, synthetic, seed=0, quick=True)
+    for draw in (figures.distributions, figures.spectra):
+        assert "real, training" not in draw(found, public=True)
+    assert not figures.many(found.train)
+
+
 def test_a_public_histogram_has_no_bar_of_one_or_two_people():
     from matplotlib.figure import Figure
 
@@ -263,7 +273,8 @@ def test_a_public_histogram_has_no_bar_of_one_or_two_people():
     styles = {"real, training": (paper.REAL_COLOUR, "-"), "synthetic": (paper.SYNTHETIC_COLOUR, "-")}
     for public in (False, True):
         ax = Figure().subplots()
-        figures._histogram(ax, values, styles, public=public)
+        whose = {label: np.arange(len(each)) for label, each in values.items()} if public else None
+        figures._histogram(ax, values, styles, whose=whose, public=public)
         bars = next(patch for patch in ax.patches if patch.get_label() == "real, training").get_data().values
         people = np.rint(bars * 61 / 100)
         assert (people[people > 0] >= 3).all() == public

@@ -11,11 +11,11 @@ from ecgveil.evaluation import Evaluation, Means, Metric, evaluate
 from ecgveil.evaluation.canaries import make_canaries
 from ecgveil.evaluation.embedding import encoder_metrics
 from ecgveil.evaluation.fidelity import BEYOND, WITHIN
-from ecgveil.evaluation.membership import LEAKAGE, LINKAGE_BLIND, NO_EVIDENCE
+from ecgveil.evaluation.membership import EXCHANGED, LEAKAGE, LINKAGE_BLIND, NO_EVIDENCE
 from ecgveil.evaluation.metric import TOO_FEW
 from ecgveil.evaluation.near_copies import COPIES, NO_COPIES, OF_HOLDOUT, SOME, TAKEN_OUT
 from ecgveil.evaluation.privacy import CLOSER, NEARER
-from ecgveil.evaluation.utility import utility_metrics
+from ecgveil.evaluation.utility import AS_USEFUL, LESS_USEFUL, utility_metrics
 from ecgveil.report.answers import ACCUSING, answers
 from ecgveil.report.intervals import picture
 from ecgveil.report.meanings import meaning
@@ -47,9 +47,9 @@ def private(copies=NO_COPIES, share=0.0, attack=NO_EVIDENCE, n=200) -> list[Metr
     ]
 
 
-def useful(tstr=0.85, real=0.88, width=0.05) -> list[Metric]:
+def useful(tstr=0.85, real=0.88, width=0.05, verdict=AS_USEFUL) -> list[Metric]:
     return [
-        metric(name, value, "for comparison", family="utility", low=value - width, high=value + width)
+        metric(name, value, verdict, family="utility", low=value - width, high=value + width)
         for name, value in (("tstr_auroc", tstr), ("real_auroc_100", real), ("rarest_class_gain_auroc", 0.01))
     ]
 
@@ -133,6 +133,9 @@ def test_p_values_that_are_missing_come_last():
     [
         (useful(), "Yes: nearly as good to learn from as real ECGs", True),
         (useful(tstr=0.95, real=0.88), "Yes: nearly as good to learn from as real ECGs", True),
+        (useful(width=0.15), "Nearly as good to learn from as real ECGs, on too few people to say yes", None),
+        (useful(verdict=LESS_USEFUL), "Nearly as good to learn from as real ECGs, on too few people to say yes", None),
+        (useful(verdict=TOO_FEW), "Cannot tell with n this small", None),
         (useful(tstr=0.7, real=0.9), "In part: 50 % of what real ECGs teach beyond guessing", False),
         (useful(tstr=0.51, real=0.9), "No: hardly anything can be learned from them", False),
         (useful(tstr=0.7, real=0.9, width=0.25), "Cannot tell with n this small", None),
@@ -223,6 +226,7 @@ def test_copies_of_the_holdout_are_a_mistake_to_look_for():
     holdout = metric("copies_share", 0.2, OF_HOLDOUT)
     answer, good, _ = asked([*private()[1:], holdout])[2]
     assert (answer, good) == ("People in the holdout: do not share, and look for the mistake", False)
+    assert asked([*private(), metric("membership_domias_auc", 0.1, EXCHANGED)])[2][:2] == (answer, good)
     both = asked([holdout, metric("membership_stretch_auc", 0.7, LEAKAGE)])[2]
     assert both[:2] == ("People in the training set: do not share", False)
 

@@ -14,7 +14,7 @@ from ecgveil.evaluation.clock import Clock, Tell
 from ecgveil.evaluation.features import Features
 from ecgveil.evaluation.fidelity import judge
 from ecgveil.evaluation.metric import Metric
-from ecgveil.evaluation.near_copies import TAKEN_OUT
+from ecgveil.evaluation.near_copies import OF_HOLDOUT, TAKEN_OUT
 from ecgveil.evaluation.parts import Means, Rows, Sets
 from ecgveil.evaluation.privacy import Distances, all_distances
 from ecgveil.evaluation.two_sample import TwoSample
@@ -100,7 +100,8 @@ def evaluate(
         usable = ~copies["flagged"].to_numpy()
         dropped = int((~usable).sum())
         notes.append(f"Synthetic ECGs flagged as copies, and left out of all other figures: {dropped}.")
-        metrics = [replace(each, verdict=TAKEN_OUT) if dropped else each for each in metrics]
+        if dropped:  # that the holdout was used is no less true without them
+            metrics = [each if each.verdict == OF_HOLDOUT else replace(each, verdict=TAKEN_OUT) for each in metrics]
     if not usable.any():
         raise EvaluationError("synthetic: every ECG was flagged as a copy; nothing is left to evaluate")
     summaries = parts.summaries_of(given, _drawn(given, usable, seed, QUICK if quick else MOST, notes), clock)

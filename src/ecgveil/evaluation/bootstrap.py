@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 TIMES = 1000  # bootstrap samples
+MOST_UNKNOWN = 0.05  # share of them that may lack a side; the rest would be the same few people again and again
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +29,7 @@ class Figure:
         return Figure(self.value[[column]], self.samples[:, [column]])
 
     def interval(self) -> tuple[float, float]:
-        if not np.isfinite(self.samples).any():
+        if np.isnan(self.samples).mean() > MOST_UNKNOWN:
             return float("nan"), float("nan")
         low, high = np.nanpercentile(self.samples, [2.5, 97.5])
         return float(low), float(high)

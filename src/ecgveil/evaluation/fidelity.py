@@ -22,6 +22,7 @@ LEVEL = 0.025  # probability that any of all fidelity figures is called worse wh
 
 WITHIN = "as near to real ECGs as real ECGs are to each other"
 BEYOND = "further from real ECGs than real ECGs are from each other"
+_FLAT = "cannot be computed: a lead is flat throughout"
 
 
 @dataclass(frozen=True)
@@ -176,8 +177,8 @@ def _metric(figure: Figure, sets: tuple[Features, ...], draws: list, resamples: 
     p = p_if_worse(p, value, floor, "lower")
     if not np.isfinite([value, low, high, p]).all():
         nan = float("nan")
-        why = "cannot be computed: a lead is flat throughout"
-        return Metric("fidelity", figure.name, nan, nan, nan, "lower", floor, n, why)
+        told = BEYOND if np.isinf(value) and np.isfinite(floor) and n >= LEAST_N else _FLAT  # flat in these alone
+        return Metric("fidelity", figure.name, nan, nan, nan, "lower", floor, n, told)
     verdict = TOO_FEW if n < LEAST_N else BEYOND if p < LEVEL else WITHIN
     return Metric("fidelity", figure.name, value, max(0.0, low), high, "lower", floor, n, verdict, p_value=p)
 

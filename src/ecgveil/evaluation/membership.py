@@ -20,25 +20,28 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from scipy.optimize import brentq
 from scipy.spatial.distance import cdist
-from scipy.stats import hypergeom, mannwhitneyu, norm
+from scipy.stats import mannwhitneyu, norm
 
 from ecgveil.errors import EvaluationError
 from ecgveil.evaluation.features import draw_rows
 from ecgveil.evaluation.intervals import auc, auc_interval, tpr_at_fpr
 from ecgveil.evaluation.metric import TOO_FEW, Metric
-from ecgveil.evaluation.privacy import Apart, BeatShapes, all_distances, distances
+from ecgveil.evaluation.privacy import Apart, BeatShapes, all_distances, distances, p_hits
 
 FPRS = (0.01, 0.001)
 COMPONENTS = 8  # of the beats, and of the measurements, on which densities are estimated
 LEVEL = 0.025  # probability that any of all the tests here cries leakage where there is none
 POWER = 0.8
+REVERSED = 0.0025  # the same of holdout people being recognised: nobody asks for them
 TELLING = 0.75  # where only a higher AUC would be found, no leakage found says too little
+MOST_HITS = 0.2  # likewise where a larger share would have to be recognised
 HALVINGS = 20
 SAME = 1e-3  # uV; recordings so near to each other are one and the same
 _ALIKE = 1e-6  # the same between components, in spreads
 
 NO_EVIDENCE = "no evidence of leakage"
 LEAKAGE = "leakage"
+EXCHANGED = "recognises holdout people, never to be trained on: were the sets exchanged, or the holdout used?"
 SEES = "would recognise people, were the training ECGs themselves released"
 BLIND = "would recognise nobody, were the training ECGs themselves released"
 LINKAGE_BLIND = "cannot tell: this attack would not even recognise people in the training ECGs themselves"
@@ -85,9 +88,9 @@ def membership_metrics(
         synthetic ECG, calibrated), `monte_carlo` (synthetic ECGs near by), `domias` (density ratio), `critic` (where
         `critic` is given), `stretch` (where it is given) and `linkage` (where `others` are given); for the last
         also `linkage_ceiling_auc`, what it would reach if the training ECGs themselves were released. A verdict of
-        leakage allows for all the tests made (Bonferroni; one in 40 sets that leak nothing is accused at most). That
-        of a TPR is an exact test, which can show a leak where the interval, valid for any distribution, still reaches
-        down to 0.
+        leakage allows for all the tests made (Bonferroni; one in 40 sets that leak nothing is accused at most), and so
+        does one of exchanged sets, where holdout people are recognised (one in 400). That of a TPR is an exact test,
+        which can show a leak where the interval, valid for any distribution, still reaches down to 0.
 
     Raises
     ------
@@ -141,7 +144,9 @@ def score_metrics(attacks: Mapping[str, Scores], *, seed: int, ceiling: Scores |
         rng = np.random.default_rng([seed, 8, number])
         halves = [np.array_split(rng.permutation(non_members), 2) for _ in range(HALVINGS)]
         metrics.append(_auc_metric(name, members, non_members, halves, tests, blind and name == "linkage"))
-        metrics += [_tpr_metric(name, members, non_members, halves, fpr, tests) for fpr in FPRS]
+        metrics += [
+            _tpr_metric(name, members, non_members, halves, fpr, tests, blind and name == "linkage") for fpr in FPRS
+        ]
     if ceiling is not None and len(ceiling[0]):
         metrics.append(_ceiling_metric(ceiling, blind))
     return metrics
@@ -159,7 +164,12 @@ def membership_notes(metrics: list[Metric]) -> list[str]:
         f"Membership{' (' + ', '.join(names) + ')' if len(by_n) > 1 else ''}: with {n} patients on either side and "
         f"{tests} tests, a leak of AUC {detectable_auc(n, tests=tests):.2f} or more would have been found with "
         f"{POWER:.0%} probability"
-        + (f", and {least_hits(n, n, FPRS[0], tests)} recognised patients at 1 % false alarms." if n >= 100 else ".")
+        + "".join(
+            f", and {least_hits(n, n, fpr, tests)} recognised patients at {fpr:.1%} false alarms"
+            for fpr in FPRS
+            if n * fpr >= 1
+        )
+        + "."
         for n, names in by_n.items()
     ]
     if found:
@@ -196,7 +206,7 @@ def least_hits(n_members: int, n_non_members: int, fpr: float, tests: int = 1) -
     >>> least_hits(200, 200, 0.01)
     10
     """
-    p = _p_hits(np.arange(n_members + 1), n_members, n_non_members, fpr)
+    p = p_hits(np.arange(n_members + 1), n_members, n_non_members, _allowed(n_non_members, fpr))
     return int((p >= LEVEL / tests).sum())  # p falls with the hits
 
 
@@ -343,17 +353,7 @@ def _p_tpr(members: np.ndarray, non_members: np.ndarray, fpr: float) -> float:
     """One-sided p of as many members above the score that `fpr` of the non-members exceed; ties are conservative."""
     m = len(non_members)
     above = (members > np.sort(non_members)[m - 1 - _allowed(m, fpr)]).sum()
-    return float(_p_hits(above, len(members), m, fpr))
-
-
-def _p_hits(above: np.ndarray, n: int, m: int, fpr: float) -> np.ndarray:
-    """Probability, without leakage, of `above` or more of n members above the score that `fpr` of m non-members exceed.
-
-    With k non-members allowed above, a or more members are there just if at most k of the a + k highest scores are
-    non-members': a hypergeometric probability.
-    """
-    k = _allowed(m, fpr)
-    return hypergeom.cdf(k, n + m, m, above + k)
+    return float(p_hits(above, len(members), m, _allowed(m, fpr)))
 
 
 def _allowed(m: int, fpr: float) -> int:
@@ -372,6 +372,8 @@ def _auc_metric(
     floor = float(np.mean([auc(one, other) for one, other in halves])) if n > 1 else float("nan")
     if _p_auc(members, non_members) < LEVEL / tests:
         verdict = LEAKAGE
+    elif _p_auc(non_members, members) < REVERSED / tests:
+        verdict = EXCHANGED
     elif detectable_auc(n, tests=tests) > TELLING:
         verdict = TOO_FEW
     else:
@@ -380,7 +382,13 @@ def _auc_metric(
 
 
 def _tpr_metric(
-    name: str, members: np.ndarray, non_members: np.ndarray, halves: list[list[np.ndarray]], fpr: float, tests: int
+    name: str,
+    members: np.ndarray,
+    non_members: np.ndarray,
+    halves: list[list[np.ndarray]],
+    fpr: float,
+    tests: int,
+    blind: bool,
 ) -> Metric:
     n, m = min(len(members), len(non_members)), len(non_members)
     full, nan = f"membership_{name}_tpr_at_fpr_{fpr:g}", float("nan")
@@ -390,7 +398,12 @@ def _tpr_metric(
     value, low, high = tpr_at_fpr(members, non_members, fpr)
     enough = m // 2 * fpr >= 1
     floor = float(np.mean([tpr_at_fpr(one, other, fpr)[0] for one, other in halves])) if enough else nan
-    verdict = LEAKAGE if _p_tpr(members, non_members, fpr) < LEVEL / tests else NO_EVIDENCE
+    if _p_tpr(members, non_members, fpr) < LEVEL / tests:
+        verdict = LEAKAGE
+    elif least_hits(len(members), m, fpr, tests) > MOST_HITS * len(members):
+        verdict = TOO_FEW
+    else:
+        verdict = LINKAGE_BLIND if blind else NO_EVIDENCE
     return Metric("privacy", full, value, low, high, "target", floor, n, verdict, _FLOOR_OF, fpr)
 
 

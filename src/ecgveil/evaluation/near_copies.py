@@ -39,7 +39,7 @@ def copies_metric(table: pd.DataFrame, floor: float, n_floor: int) -> Metric:
     against_floor = fisher_exact([[flagged, n - flagged], [alarms, n_floor - alarms]], alternative="greater").pvalue
     p = min(1.0, 2 * min(float(binom.sf(flagged - 1, n, FALSE_ALARMS)), float(against_floor) if n_floor else 1.0))
     if certain.any() or p < LEVEL:
-        of_train = table["part"][table["flagged"]] == "train"
+        of_train = table["part"][certain if certain.any() else table["flagged"]] == "train"
         verdict = COPIES if of_train.mean() >= 0.5 else OF_HOLDOUT
     else:
         verdict = TOO_FEW if n < LEAST_N else SOME if flagged else NO_COPIES

@@ -33,7 +33,6 @@ from ecgveil.evaluation.utility import utility_metrics
 
 LEARNED = 1000  # people of a set whose ECGs a network learns from, or judges
 SHORTEST_S = _SECONDS[0]
-SAME_UV = 5.0  # two median beats nearer than the noise of a good recording are one and the same
 
 Rows = tuple[np.ndarray, np.ndarray, np.ndarray]
 Sets = tuple[ECGSet, ECGSet, ECGSet]
@@ -239,14 +238,8 @@ def _distance_notes(distances: Distances | None) -> list[str]:
     if distances is None:
         return ["Distances to training records could not be made: one of the sets has no ECG with a whole beat."]
     names = ("train", "holdout", "synthetic")
-    notes = [
+    return [
         f"{name}: {count} ECGs without a whole beat have no distance."
         for name, count in zip(names, distances.no_beat, strict=True)
         if count
     ]
-    same = sum(pair.distance < SAME_UV for pair in distances.pairs)
-    if same:
-        notes.append(
-            f"At least {same} synthetic ECGs lie within {SAME_UV:g} uV of a training ECG: take them for copies."
-        )
-    return notes

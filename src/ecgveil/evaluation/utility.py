@@ -12,7 +12,7 @@ the class. Neither the threshold nor anything else is chosen on the test part.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -28,7 +28,7 @@ from ecgveil.people import named
 
 MOST = 1200  # ECGs of each set that are used: 42 trainings of as many as that take ten minutes
 QUICK_MOST = 500
-LEAST = 10  # a class is used where so many ECGs of train and of holdout bear it, and as many do not
+LEAST = 10  # a class is used where so many people of train and of holdout bear it, and as many do not
 MACRO = "macro"
 COLUMNS = ("classifier", "training", "share_of_real", "tested_on", "seed", "n_training", "class", "auroc", "f1")
 
@@ -258,16 +258,17 @@ def _metrics(
         f1s[name, arm] = figure(weighted_f1, result.calls, targets, drawn)
     used = tuple(dict.fromkeys(name for name, _ in results))
     rarest = int(np.argmin(data.real_targets.sum(axis=0)))
+    n = len(set(data.tested_patients)), len(set(data.made_patients))
     metrics = []
     for suffix, group in [("", used), *((f"_{name}", (name,)) for name in used)]:
         of_group = {arm: mean([areas[name, arm] for name in group]) for _, arm in results}
-        metrics += _auroc_metrics(of_group, shares, rarest, (len(data.tested), len(data.made)), suffix)
+        metrics += _auroc_metrics(of_group, shares, rarest, n, suffix)
     if not len(data.made):
         return metrics
     made, real = (mean([f1s[name, arm] for name in used]) for arm in (_TSTR, _REAL))
     for i, name in enumerate(data.names):
         verdict = _verdict(made.at(i), real.at(i), float("-inf"))
-        metrics.append(_metric(f"tstr_f1_{name}", made.at(i), real.value[i], len(data.tested), verdict))
+        metrics.append(_metric(f"tstr_f1_{name}", made.at(i), real.value[i], n[0], verdict))
     return metrics
 
 
@@ -349,33 +350,38 @@ def borne(ecgs: ECGSet, names: tuple[str, ...]) -> np.ndarray:
 
 def _classes(sets: dict[str, ECGSet]) -> tuple[tuple[str, ...], list[str]]:
     """Labels that can be learned and tested, most frequent first, and sentences on those that cannot."""
-    counts = {name: Counter(label for labels in ecgs.labels for label in set(labels)) for name, ecgs in sets.items()}
-    bare = [name for name in sets if not counts[name]]
+    bearing = {name: _bearing(ecgs) for name, ecgs in sets.items()}
+    bare = [name for name in sets if not bearing[name]]
     if bare:
         return (), [f"Utility was not measured: the ECGs of {', '.join(bare)} bear no labels."]
     real = ("train", "holdout")
-    seen = set(counts["train"]) | set(counts["holdout"])
-    enough = {x for x in seen if all(LEAST <= counts[name][x] <= len(sets[name]) - LEAST for name in real)}
-    names = tuple(sorted(enough, key=lambda label: (-counts["train"][label], label)))
+    seen = set(bearing["train"]) | set(bearing["holdout"])
+    everybody = {name: len(set(sets[name].patient_id)) for name in real}
+    enough = {x for x in seen if all(LEAST <= len(bearing[name][x]) <= everybody[name] - LEAST for name in real)}
+    names = tuple(sorted(enough, key=lambda label: (-len(bearing["train"][label]), label)))
     odd, notes = sorted(seen - enough), []
     if odd:
-        bearers: dict[str, set[str]] = defaultdict(set)
-        for ecgs in (sets[name] for name in real):
-            for patient, labels in zip(ecgs.patient_id, ecgs.labels, strict=True):
-                for label in labels:
-                    bearers[label].add(patient)
-        shown = named({label: len(bearers[label]) for label in odd})
+        shown = named({label: sum(len(bearing[name][label]) for name in real) for label in odd})
         notes.append(
-            f"Utility: labels are used that at least {LEAST} ECGs of train and of holdout bear and {LEAST} do not; "
+            f"Utility: labels are used that at least {LEAST} people of train and of holdout bear and {LEAST} do not; "
             f"not so {shown}."
         )
-    never = [name for name in names if "synthetic" in sets and not counts["synthetic"][name]]
+    never = [name for name in names if "synthetic" in sets and not bearing["synthetic"][name]]
     if len(never) == len(names):
         reason = "no synthetic ECG bears a label that is used" if names else "no label is frequent enough"
         return (), [*notes, f"Utility was not measured: {reason}."]
     if never:
         notes.append(f"Utility: no synthetic ECG bears {', '.join(never)}: guessed at where only they teach.")
     return names, notes
+
+
+def _bearing(ecgs: ECGSet) -> defaultdict[str, set[str]]:
+    """Who bears each label in any ECG."""
+    found: defaultdict[str, set[str]] = defaultdict(set)
+    for patient, labels in zip(ecgs.patient_id, ecgs.labels, strict=True):
+        for label in labels:
+            found[label].add(patient)
+    return found
 
 
 def _check(sets: dict[str, ECGSet], seeds: int, fractions: Sequence[float], classifiers: Sequence[str]) -> None:

@@ -101,9 +101,7 @@ def write_report(
         clinical=_clinical(evaluation, train, synthetic, chosen, public=not show_real),
         distributions=Markup(figures.distributions(evaluation, public=not show_real)),
         spectra=Markup(figures.spectra(evaluation, public=not show_real)),
-        correlations=Markup(
-            figures.correlations(evaluation) if show_real or len(evaluation.train) >= figures.LEAST_MEAN else ""
-        ),
+        correlations=Markup(figures.correlations(evaluation) if show_real or figures.many(evaluation.train) else ""),
         distances=Markup(
             figures.nearest_distances(evaluation.distances, public=not show_real) if evaluation.distances else ""
         ),

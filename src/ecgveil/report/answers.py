@@ -6,18 +6,20 @@ from dataclasses import dataclass
 
 from ecgveil.evaluation import Evaluation, Metric
 from ecgveil.evaluation.fidelity import BEYOND, WITHIN
-from ecgveil.evaluation.membership import LEAKAGE, LINKAGE_BLIND
+from ecgveil.evaluation.membership import EXCHANGED, LEAKAGE, LINKAGE_BLIND
 from ecgveil.evaluation.metric import LEAST_N, TOO_FEW, text
 from ecgveil.evaluation.near_copies import COPIES, OF_HOLDOUT, TAKEN_OUT
-from ecgveil.evaluation.privacy import CLOSER, NEARER
+from ecgveil.evaluation.privacy import CLOSER, NEARER, SAME
+from ecgveil.evaluation.utility import AS_USEFUL
 from ecgveil.report.words import full_name
 
-ACCUSING = (LEAKAGE, COPIES, OF_HOLDOUT, CLOSER, NEARER)
+OF_OTHERS = (OF_HOLDOUT, EXCHANGED)
+ACCUSING = (LEAKAGE, COPIES, *OF_OTHERS, CLOSER, NEARER, SAME)
 ASKS_THE_CRITIC = "membership_critic_"  # figures of an attacker who holds the run folder, which is not shared
 LEAST_YES = 100  # people on a side: with fewer, differences that anybody would notice go unseen
 _TELLING_AUC = 0.75  # a classifier above it tells most of the synthetic ECGs from real ones
 _FEW_BEYOND = 0.25  # share of the figures
-_AS_GOOD = 0.9  # of what real ECGs teach beyond guessing
+_AS_GOOD, _AT_LEAST = 0.9, 0.75  # of what real ECGs teach beyond guessing: as measured, and the interval's lower end
 
 
 @dataclass(frozen=True)
@@ -97,11 +99,16 @@ def _useful(evaluation: Evaluation) -> Answer:
     if not real.ci_low > 0.5:  # NaN is no evidence either
         return Answer(question, "Cannot tell: not even real ECGs teach these labels", None, told)
     share = (tstr.value - 0.5) / (real.value - 0.5)
-    if not tstr.ci_low > 0.5:
+    if not tstr.ci_low > 0.5 or tstr.verdict == TOO_FEW:
         little = (tstr.ci_high - 0.5) / (real.value - 0.5) < 0.5
         answer = "No: hardly anything can be learned from them" if little else "Cannot tell with n this small"
         return Answer(question, answer, False if little else None, told)
     if share >= _AS_GOOD:
+        sure = (tstr.ci_low - 0.5) / (real.value - 0.5) >= _AT_LEAST and tstr.verdict == AS_USEFUL
+        if not sure:
+            return Answer(
+                question, "Nearly as good to learn from as real ECGs, on too few people to say yes", None, told
+            )
         return Answer(question, "Yes: nearly as good to learn from as real ECGs", True, told)
     return Answer(question, f"In part: {100 * share:.0f} % of what real ECGs teach beyond guessing", False, told)
 
@@ -115,7 +122,7 @@ def _betrays(evaluation: Evaluation) -> Answer:
     copies = _named(evaluation, "copies_share")
     if found:
         told = [f"{_capital(full_name(m))}: {text(m.value)}{_interval(m)}, {m.verdict}." for m in found]
-        if all(m.verdict == OF_HOLDOUT for m in found):
+        if all(m.verdict in OF_OTHERS for m in found):
             return Answer(question, "People in the holdout: do not share, and look for the mistake", False, told)
         return Answer(question, "People in the training set: do not share", False, told + by_weights)
     attacks = [

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from ecgveil.ecg import ECGSet
-from ecgveil.evaluation import Distances, Evaluation
+from ecgveil.evaluation import Distances, Evaluation, Features
 from ecgveil.evaluation.fidelity import mean_level_db
 from ecgveil.measure.beats import median_beat, r_peaks
 from ecgveil.paper import REAL_COLOUR, SYNTHETIC_COLOUR
@@ -47,7 +47,7 @@ _STYLE: dict[Any, Any] = {
     "legend.frameon": False,
     "lines.linewidth": 1.5,
 }
-LEAST_MEAN, LEAST_BAR = 20, 3  # records that a real mean, and a real bar, stand for on a page that may be shared
+LEAST_MEAN, LEAST_BAR = 20, 3  # people that a real mean, and a real bar, stand for on a page that may be shared
 SETS = (
     ("real, training", "train", REAL_COLOUR, "-"),
     ("real, holdout", "holdout", REAL_COLOUR, (0, (3, 2))),
@@ -74,15 +74,18 @@ def training_curves(history: Sequence[dict]) -> str:
 
 def _sets(evaluation: Evaluation, public: bool) -> list[tuple]:
     """The sets to draw; on a public page no real one so small that its mean could be a person's."""
-    return [
-        each for each in SETS if not public or each[1] == "synthetic" or len(getattr(evaluation, each[1])) >= LEAST_MEAN
-    ]
+    return [each for each in SETS if not public or each[1] == "synthetic" or many(getattr(evaluation, each[1]))]
+
+
+def many(features: Features) -> bool:
+    """Whether so many people are behind these that their mean may be shown to anybody."""
+    return len(np.unique(features.patient_id)) >= LEAST_MEAN
 
 
 def distributions(evaluation: Evaluation, *, public: bool = False) -> str:
     """Heart rate, its irregularity, and R and T amplitudes: share of records in each bin, three sets.
 
-    `public` leaves out small real sets, and bars of real sets that stand for fewer than `LEAST_BAR` records.
+    `public` leaves out small real sets, and bars of real sets that stand for fewer than `LEAST_BAR` people.
     """
     sets = _sets(evaluation, public)
     leads = evaluation.train.leads
@@ -97,7 +100,8 @@ def distributions(evaluation: Evaluation, *, public: bool = False) -> str:
         fig, axes = _panels(len(panels), columns=4)
         for ax, (column, title, unit) in zip(axes, panels, strict=True):
             values = {label: _finite(evaluation, name, column) for label, name, _, _ in sets}
-            _histogram(ax, values, public=public)
+            whose = {label: _whose(evaluation, name, column) for label, name, _, _ in sets}
+            _histogram(ax, values, whose=whose, public=public)
             ax.set(title=title, xlabel=unit)
         axes[0].set_ylabel("% of records")
         _legend(fig, axes[0])
@@ -193,10 +197,24 @@ def _finite(evaluation: Evaluation, name: str, column: str) -> np.ndarray:
     return values[np.isfinite(values)]
 
 
+def _whose(evaluation: Evaluation, name: str, column: str) -> np.ndarray:
+    """Of whom the values of `_finite` are."""
+    features = getattr(evaluation, name)
+    return features.patient_id[np.isfinite(features.table[column].to_numpy(float))]
+
+
 def _histogram(
-    ax: Axes, values: dict[str, np.ndarray], styles: dict[str, tuple] | None = None, *, public: bool = False
+    ax: Axes,
+    values: dict[str, np.ndarray],
+    styles: dict[str, tuple] | None = None,
+    *,
+    whose: dict[str, np.ndarray] | None = None,
+    public: bool = False,
 ) -> None:
-    """Histograms over common bins, in per cent of each set; what lies beyond counts in the last bin."""
+    """Histograms over common bins, in per cent of each set; what lies beyond counts in the last bin.
+
+    `whose` says of each value of whom it is; without it each is of its own person.
+    """
     styles = styles or {label: (colour, dash) for label, _, colour, dash in SETS}
     every = np.concatenate(list(values.values()))
     low, high = np.percentile(every, [5, 95] if public else [0.5, 99.5])  # no one's extreme on a public page
@@ -206,10 +224,13 @@ def _histogram(
     for label, each in values.items():
         if not each.size:
             continue
-        counts, _ = np.histogram(np.clip(each, edges[0], edges[-1]), edges)
+        at = np.digitize(each, edges[1:-1])
+        counts = np.bincount(at, minlength=bins)
         colour, dash = styles[label]
         if public and colour == REAL_COLOUR:
-            counts = np.where(counts < LEAST_BAR, 0, counts)
+            people = np.arange(each.size) if whose is None else np.unique(whose[label], return_inverse=True)[1]
+            behind = np.bincount(np.unique(np.stack([at, people]), axis=1)[0], minlength=bins)
+            counts = np.where(behind < LEAST_BAR, 0, counts)
         share = 100 * counts / each.size
         ax.stairs(share, edges, color=colour, linestyle=dash, lw=1.5, label=label)
         if colour == REAL_COLOUR and dash == "-":

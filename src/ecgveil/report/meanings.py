@@ -56,9 +56,13 @@ _BY_NAME = {
         "The share of synthetic ECGs nearer to a training ECG than the nearest twentieth of unseen real ones. About 5 "
         "% is chance."
     ),
+    "same_beat_share": (
+        "Synthetic ECGs whose beat is that of a training ECG, though it may come at another rhythm. Beats of two "
+        "people are never so near; one such ECG is too many."
+    ),
     "copies_share": (
-        "ECGs of which some seconds are also found in a real ECG, whatever shift, gain, noise, wander or change of "
-        "rate lies between. Two people's ECGs never run alike so long; those flagged are in copies.csv."
+        "ECGs of which some seconds are also found in a real ECG, whatever shift, gain, noise, wander or sampling rate "
+        "lies between. Two people's ECGs hardly ever run alike so long; those flagged are in copies.csv."
     ),
     "measurement_correlation_error": (
         "How the measurements go together (a slow heart with a long QT), against real ECGs. The mean difference of "

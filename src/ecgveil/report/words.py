@@ -19,6 +19,7 @@ NAMES = {
     "nearest_is_train_share": "share whose nearest real ECG is a training ECG, all patients",
     "median_distance_to_train_uv": "median distance to the nearest training ECG, uV",
     "near_copy_share": "share nearer to training than the nearest 5 % of holdout ECGs",
+    "same_beat_share": "share whose median beat is a training ECG's own",
     "frechet_clinical": "measurements together: Frechet distance",
     "kernel_clinical": "measurements together: kernel distance",
     "precision_clinical": "measurements together: precision (synthetic ECGs among real ones)",
