@@ -141,10 +141,21 @@ def test_early_beats_are_as_frequent_as_asked_for_and_the_next_takes_its_time():
         share.append(len(premature) / len(rr))
         early.extend(rr[premature])
         after.extend(rr[premature + 1])
-    assert 0.06 < np.mean(share) < 0.1  # of those that follow too soon none
+    assert np.mean(share) == pytest.approx(0.1, abs=0.015)
     assert (np.min(early), np.max(early)) == pytest.approx((0.4, 0.84), abs=0.02)
     assert (np.min(after), np.max(after)) == pytest.approx((0.8, 1.3), abs=0.02)
     assert np.median(early) == pytest.approx(0.69, abs=0.03)
+
+
+@pytest.mark.parametrize("share", [0.05, 0.1, 0.2, 0.3])
+def test_as_many_beats_are_premature_as_asked_and_the_regular_ones_keep_their_pace(share):
+    asked = np.array([[np.log(0.8), np.log(0.004), np.log(0.004), share]] * 400)
+    found = []
+    for times in beat_times([np.random.default_rng(k) for k in range(400)], asked, 10.0):
+        found.append(rhythm_statistics(np.diff(times[(times > 0) & (times < 10)])))
+    log_rr, _, _, early = np.mean(found, axis=0)
+    assert early == pytest.approx(share, rel=0.15)
+    assert np.exp(log_rr) == pytest.approx(0.8, rel=0.02)
 
 
 @pytest.mark.parametrize(("rmssd", "slow"), [(0.03, 0.03), (0.01, 0.01), (0.05, 0.03), (0.012, 0.02)])

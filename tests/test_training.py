@@ -19,7 +19,7 @@ from ecgveil.training.choosing import candidate_steps
 from ecgveil.training.fit import fit
 from ecgveil.training.looks import Windows
 from ecgveil.training.objectives import OBJECTIVES, Pair
-from ecgveil.training.step import _batch_rows
+from ecgveil.training.step import Step, _batch_rows
 from ecgveil.training.tensors import load_tensors
 
 
@@ -129,6 +129,18 @@ def test_resuming_a_finished_run_changes_nothing(whole):
     assert same(before, weights(run))
 
 
+def test_what_another_process_has_trained_on_meanwhile_is_not_trained_again(whole, tmp_path):
+    _, recipe, ecgs = whole
+    run = tmp_path / "run"
+
+    def another(step, steps):
+        fit(ecgs, recipe, run, seed=2, resume=True)
+
+    with pytest.raises(RunError, match="trained on to step 6 by another process meanwhile; give the same command"):
+        fit(ecgs, recipe, run, seed=2, on_start=another)
+    assert [row["step"] for row in load(run).folder.metrics()] == [1, 2, 3, 4, 5, 6]
+
+
 def test_a_run_is_never_overwritten_nor_resumed_as_another(whole, clinic):
     run, recipe, ecgs = whole
     before = weights(run)
@@ -190,6 +202,26 @@ def test_a_last_log_line_cut_short_by_a_crash_is_dropped(whole, tmp_path):
 def test_form_is_checked(clinic, tmp_path):
     with pytest.raises(RecordError, match="takes 2500 samples of I, II.*these ECGs have 5000"):
         fit(clinic, tiny("quick"), tmp_path / "run")
+
+
+def test_divergence_between_logged_steps_is_said_and_the_last_good_checkpoint_stays(clinic, tmp_path, monkeypatch):
+    """Weights that are no numbers from step 5 on, where every 16th is logged and each is saved."""
+    recipe = tiny("veil", training__steps=40_000, training__checkpoint_seconds=1e-6)
+    now = {"step": 0}
+    whole = Step.__call__
+
+    def poisoned(self, step):
+        now["step"] = step
+        if step == 5:
+            with torch.no_grad():
+                next(self._players.generator.parameters()).fill_(float("nan"))
+        return whole(self, step)
+
+    monkeypatch.setattr(Step, "__call__", poisoned)
+    with pytest.raises(RunError, match="is nan at step 6: training diverged"):
+        fit(shaped(clinic, recipe), recipe, tmp_path / "run", seed=2)
+    assert now["step"] == 5
+    assert not any(each.isnan().any() for each in weights(tmp_path / "run").values())
 
 
 def test_divergence_is_said(whole, tmp_path):

@@ -21,6 +21,16 @@ def by_person(values: np.ndarray, patients: Sequence[str] | np.ndarray) -> np.nd
     return sums / windows[:, None]
 
 
+def weights(patients: Sequence[str] | np.ndarray) -> np.ndarray:
+    """Of windows, (n,), by which each person counts once.
+
+    >>> weights(["a", "b", "a"])
+    array([0.5, 1. , 0.5])
+    """
+    _, whose, windows = np.unique(np.array(patients, str), return_inverse=True, return_counts=True)
+    return 1.0 / windows[whose]
+
+
 def named(bearers: Mapping[str, int]) -> str:
     """Labels that so many people bear each, for a sentence that whoever holds a release may read.
 

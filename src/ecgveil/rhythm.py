@@ -32,6 +32,7 @@ PACES_BPM = (30.0, 150.0)  # that may be asked for; faster ones lose beats to pr
 # Of the usual RR, that of a premature beat and the one after it, about as 291 premature beats of 693 recordings (CinC
 # 2011 and 2021) have them: most come a little early, and not every pause compensates.
 _EARLY, _RATHER_LATE, _AFTER = (0.4, 0.84), 0.6, (0.8, 1.3)
+_MOST_EARLY = 1 / 3  # share of beats that may be premature: none of the two after one is
 _MOST_VARYING = (0.45, 0.25)  # RMSSD and slow variation over mean RR: what has more has lost beats
 _LEAST_WITHIN = 8  # beats of a record that tell how it varies; of slower hearts those before and after it count too
 _TRIES = 50  # draws from the population before a rate is taken from the span itself
@@ -194,8 +195,7 @@ def beat_times(rngs: Sequence[np.random.Generator], statistics: np.ndarray, seco
     within = np.where(many < _LEAST_WITHIN, place < beats[:, None], (place >= first) & (place < first + many))
     asked = np.clip(np.exp(statistics[:, 1:3]) - _FLOOR_S, 0.0, np.array(_MOST_VARYING) * mean_rr)
     rr = mean_rr + _varying(normal + breath, slow, within, asked)
-    early = even[:, 0] < np.maximum(statistics[:, 3:], 0.0)
-    early[:, 1:] &= ~early[:, :-1] & ~np.pad(early, ((0, 0), (1, 0)))[:, :-2]
+    early = _early(even[:, 0], statistics[:, 3])
     rr[early] *= _EARLY[0] + (_EARLY[1] - _EARLY[0]) * even[:, 1][early] ** _RATHER_LATE
     after = np.pad(early, ((0, 0), (1, 0)))[:, :-1]
     rr[after] *= _AFTER[0] + (_AFTER[1] - _AFTER[0]) * even[:, 2][after]
@@ -207,6 +207,17 @@ def beat_times(rngs: Sequence[np.random.Generator], statistics: np.ndarray, seco
     return [each[:number] for each, number in zip(times, last, strict=True)]
 
 
+def _early(even: np.ndarray, share: np.ndarray) -> np.ndarray:
+    """Which beats are premature, (n, beats), from numbers even in 0 to 1: a share of them, (n,), and none of the two
+    after one."""
+    share = np.clip(share, 0.0, _MOST_EARLY)
+    chance = share / (1 - 2 * share)  # of a beat that may be
+    early = np.zeros((len(even), even.shape[1] + 2), bool)
+    for beat in range(even.shape[1]):
+        early[:, beat + 2] = (even[:, beat] < chance) & ~early[:, beat] & ~early[:, beat + 1]
+    return early[:, 2:]
+
+
 def heart_rate(statistics: np.ndarray) -> float:
     """Of all beats, bpm, of a record with these `STATISTICS`, (4,)."""
     return float(60.0 / (np.exp(statistics[0]) * _with_premature(statistics[3])))
@@ -215,7 +226,7 @@ def heart_rate(statistics: np.ndarray) -> float:
 def _with_premature(share: np.ndarray) -> np.ndarray:
     """Mean RR of all beats over that of the regular ones, where so many are premature."""
     early = _EARLY[0] + (_EARLY[1] - _EARLY[0]) / (1 + _RATHER_LATE)
-    return 1 + np.maximum(share, 0.0) * (early + sum(_AFTER) / 2 - 2)
+    return 1 + np.clip(share, 0.0, _MOST_EARLY) * (early + sum(_AFTER) / 2 - 2)
 
 
 def _varying(fast: np.ndarray, slow: np.ndarray, within: np.ndarray, asked: np.ndarray) -> np.ndarray:

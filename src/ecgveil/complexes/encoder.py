@@ -14,7 +14,7 @@ from ecgveil.complexes.parts import BANDS, EDGES_HZ, LENGTH, Parts, bands_of, el
 from ecgveil.complexes.synthesis import synthesise
 from ecgveil.ecg import ECGSet
 from ecgveil.errors import ConfigError, RecordError, RunError
-from ecgveil.people import by_person
+from ecgveil.people import by_person, weights
 from ecgveil.rhythm import STATISTICS, beat_times, plain_statistics, rhythm_statistics, standard_statistics
 
 _FARTHEST = 15.0  # usual spreads: what lies beyond is no heart
@@ -62,15 +62,18 @@ class ComplexEncoder:
         RecordError
             An ECG has no rhythm that can be read; `readable` says which have.
         """
-        spread = train.signal.std(axis=2)
+        spread = np.array([each.std(axis=1) for each in train.signal])
         there = spread > _FLAT
-        total = np.log(np.where(there, spread, 1.0)).sum(axis=0)
-        scale = np.exp(total / np.maximum(there.sum(axis=0), 1))  # of all records, so that it is nobody's own
+        each_once = weights(train.patient_id)  # so that nothing here is mostly one person's
+        known = there * each_once[:, None]
+        total = (known * np.log(np.where(there, spread, 1.0))).sum(axis=0)
+        scale = np.exp(total / np.where(there.any(axis=0), known.sum(axis=0), 1.0))
         encoder = cls(train.leads, train.fs, train.n_samples, scale.tolist(), [], [])
         found = encoder._taken(train, progress)
         numbers = encoder._numbers(found.parts)
-        sd = numbers.std(axis=0)
-        encoder.mean_, encoder.sd_ = numbers.mean(axis=0).tolist(), np.where(sd > _CONSTANT, sd, 1.0).tolist()
+        mean = np.average(numbers, axis=0, weights=each_once)
+        sd = np.sqrt(np.average((numbers - mean) ** 2, axis=0, weights=each_once))
+        encoder.mean_, encoder.sd_ = mean.tolist(), np.where(sd > _CONSTANT, sd, 1.0).tolist()
         encoder.odd_ = Odd.fit(found.odd, train.patient_id)
         encoder.limit_noise(train, progress)
         return encoder

@@ -143,6 +143,7 @@ def fit(
         chooser = _chooser(folder, judge, parts, seed)
     on_start(step, recipe.n_steps(len(windows)))
     with folder.locked(), _asked_to_stop() as stop:
+        folder.require_step(step)
         train(
             players,
             windows,
@@ -288,7 +289,8 @@ def _fingerprint(ecgs: DataSet, labels: tuple[str, ...], conditions: tuple[str, 
     digest = hashlib.sha256()
     form, values = ecgs.content()
     digest.update(form.encode())
-    digest.update(np.ascontiguousarray(values).tobytes())
+    for each in values:  # one after the other: together they may be half of the memory
+        digest.update(np.ascontiguousarray(each).data)
     first, whose = np.unique(np.array(ecgs.patient_id, str), return_index=True, return_inverse=True)[1:]
     if len(first) < len(ecgs):  # who has several
         digest.update(first[whose].astype("<i8").tobytes())

@@ -65,10 +65,10 @@ def train(
         while fabric.broadcast(step < total and not stop() and not (chooser and chooser.ended)):
             losses = advance(step)
             step += 1
+            _require_finite(step, losses, folder)  # before anything of it is saved
             candidate = chooser is not None and step in chooser.steps
             if step % watch.log_every == 0 or step == total or candidate:
                 row = {"step": step, "epoch": step * t.batch * t.critic_steps / len(windows), **losses}
-                _require_finite(row, folder)
                 row |= watch.look(row, candidate)
                 if chooser is not None and candidate:
                     row |= chooser.look(step, players.average, row)
@@ -95,10 +95,10 @@ def _picture_steps(total: int, number: int) -> set[int]:
     return {round(total * i / (number - 1)) for i in range(number)} if number > 1 else set()
 
 
-def _require_finite(row: dict[str, Any], folder: RunFolder) -> None:
-    for name in ("critic_loss", "generator_loss"):
-        if not np.isfinite(row[name]):
+def _require_finite(step: int, losses: dict[str, float], folder: RunFolder) -> None:
+    for name, loss in losses.items():
+        if not np.isfinite(loss):
             raise RunError(
-                f"{folder.path}: {name} is {row[name]} at step {row['step']}: training diverged; "
+                f"{folder.path}: {name} is {loss} at step {step}: training diverged; "
                 "fit again with a lower training.learning_rate"
             )

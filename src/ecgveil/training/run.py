@@ -151,6 +151,13 @@ class RunFolder:
             raise RunError(f"{path} belongs to another run; fit again into another folder")
         return weights, facts["step"]
 
+    def require_step(self, step: int) -> None:
+        """Raise a RunError where another process has trained on since this step was read."""
+        if (now := read_facts(self.path / "state.safetensors")["step"]) != step:
+            raise RunError(
+                f"{self.path} was trained on to step {now} by another process meanwhile; give the same command again"
+            )
+
     def save_snapshot(self, step: int, weights: dict[str, torch.Tensor]) -> None:
         """Keep the averaged generator of this step."""
         path = self._snapshot(step)

@@ -81,12 +81,13 @@ class Step:
             pair = Pair(seen(real), seen(self._fake(rows, draws)), told)
             loss_generator = objective.generator_loss(critic, pair, rng, t)
         told_loss = loss_generator.detach()
-        if self._marginals is not None and step % t.marginals_every == 0:
+        finite = bool(torch.isfinite(loss_generator))  # of samples that are no numbers there is no distance
+        if self._marginals is not None and step % t.marginals_every == 0 and finite:
             loss_generator = loss_generator + t.marginals * t.marginals_every * self._distances(
                 self._marginals, draws, rng
             )
-        if not torch.isfinite(loss_generator):
-            told_loss = loss_generator.detach()  # whichever part it was
+            if not torch.isfinite(loss_generator):
+                told_loss = loss_generator.detach()  # whichever part it was
         self._update(generator_optimizer, loss_generator)
         critic.requires_grad_(True)
         _average(self._players.average, self._players.generator, min(t.ema, (step + 1) / (step + 10)))
