@@ -27,6 +27,7 @@ from ecgveil.training.step import Step
 
 P2_EPOCHS, P2_ECGS, P2_CRITIC_STEPS = 3000, 7233, 5
 FS = 500.0
+MANY = 1000  # training records, where a recipe counts passes
 SHAPE = (len(LEADS_8) * LENGTH + numbers_of(LEADS_8, FS) + len(STATISTICS),)
 
 
@@ -50,8 +51,9 @@ def main() -> None:
     told = parser.parse_args()
     ours = load_recipe(told.recipe)
     every = ours.training.penalty_every * ours.training.marginals_every
-    mine = counted(ours, context(), every) / every * ours.n_steps(1)
-    print(f"{told.recipe}: {ours.n_steps(1)} steps of {ours.training.batch}, {mine:.2e} operations", flush=True)
+    steps = ours.training.steps or ours.n_steps(MANY)
+    mine = counted(ours, context(), every) / every * steps
+    print(f"{told.recipe}: {steps} steps of {ours.training.batch}, {mine:.2e} operations", flush=True)
     settings = {"model.critic_width": 50, "training.batch": 2}
     one, two = (
         counted(load_recipe("pulse2pulse", {**settings, "training.critic_steps": n}), Context((8, 5000), 500.0), 1)

@@ -134,6 +134,20 @@ def test_all_problems_at_once():
     assert all(word in str(caught.value) for word in ("training.batch", "training.stepz", "model.widht"))
 
 
+@pytest.mark.parametrize(
+    ("changes", "windows", "steps"),
+    [
+        ({"training.steps": 100}, 8, 100),
+        ({"training.steps": 100, "training.most_passes": 50}, 320, 100),
+        ({"training.steps": 100, "training.most_passes": 5}, 64, 10),
+        ({"training.steps": 100, "training.most_passes": 1}, 3, 1),
+        ({"training.epochs": 3, "training.most_passes": 1}, 64, 6),
+    ],
+)
+def test_steps_end_after_the_most_passes(changes, windows, steps):
+    assert load_recipe("veil", {"training.batch": 32, "training.most_passes": 0} | changes).n_steps(windows) == steps
+
+
 @pytest.mark.parametrize("text", ["training.steps", "steps=3", "=3"])
 def test_an_assignment_that_is_none(text):
     with pytest.raises(ConfigError, match="group.name=value"):

@@ -204,9 +204,20 @@ def test_form_is_checked(clinic, tmp_path):
         fit(clinic, tiny("quick"), tmp_path / "run")
 
 
+def test_few_records_are_not_gone_through_without_end(clinic, tmp_path):
+    recipe = tiny("veil", training__steps=40, training__most_passes=1)
+    folder = fit(shaped(clinic, recipe), recipe, tmp_path / "run", seed=2)
+    n = folder.provenance["counts"]["train"]["windows"]
+    steps = -(-n // recipe.training.batch)
+    assert load(folder.path).step == folder.total_steps == steps < 40
+    assert folder.shortened()[0].startswith(f"training took {steps} of 40 steps, 1 passes over the training records")
+    whole = fit(shaped(clinic, recipe), tiny("veil", training__steps=2), tmp_path / "whole", seed=2)
+    assert (whole.total_steps, whole.shortened()) == (2, [])
+
+
 def test_divergence_between_logged_steps_is_said_and_the_last_good_checkpoint_stays(clinic, tmp_path, monkeypatch):
     """Weights that are no numbers from step 5 on, where every 16th is logged and each is saved."""
-    recipe = tiny("veil", training__steps=40_000, training__checkpoint_seconds=1e-6)
+    recipe = tiny("veil", training__steps=40_000, training__most_passes=0, training__checkpoint_seconds=1e-6)
     now = {"step": 0}
     whole = Step.__call__
 

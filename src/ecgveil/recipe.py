@@ -90,6 +90,13 @@ class TrainingSettings(Settings):
     objective: Literal[tuple(OBJECTIVES)] = Field(description="what critic and generator minimise")  # type: ignore[valid-type]
     epochs: int | None = Field(None, ge=1, description="passes over the training windows; this or steps")
     steps: int | None = Field(None, ge=1, description="generator updates; this or epochs")
+    most_passes: int = Field(
+        0,
+        ge=0,
+        le=1_000_000,
+        description="passes over the training windows after which steps end all the same: few would be learned by "
+        "heart; 0 for no limit",
+    )
     batch: int = Field(ge=2, le=4096, description="windows an update")
     critic_steps: int = Field(1, ge=1, le=100, description="critic updates a generator update")
     learning_rate: float = Field(gt=0, lt=1, description="of Adam, both players")
@@ -318,7 +325,11 @@ class Recipe(Settings):
     def n_steps(self, n_windows: int) -> int:
         """Generator updates for a training part of `n_windows`."""
         t = self.training
-        return t.steps if t.steps else max(1, -(-t.epochs * n_windows // (t.batch * t.critic_steps)))  # type: ignore[operator]
+        if t.steps and not t.most_passes:
+            return t.steps
+        passes = t.most_passes if t.steps else t.epochs
+        of_passes = max(1, -(-passes * n_windows // (t.batch * t.critic_steps)))  # type: ignore[operator]
+        return min(t.steps or of_passes, of_passes)
 
     def to_toml(self) -> str:
         """The recipe as resolved: every setting written out."""

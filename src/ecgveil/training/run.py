@@ -215,6 +215,16 @@ class RunFolder:
             return []
         return [f"{number} training records were left out: no rhythm of four beats could be read in them"]
 
+    def shortened(self) -> list[str]:
+        """A sentence where there were too few training records for all steps of the recipe."""
+        t, steps = self.recipe.training, self.planned_steps
+        if not t.steps or steps == t.steps:
+            return []
+        return [
+            f"training took {steps} of {t.steps} steps, {t.most_passes} passes over the training records: in more, so "
+            "few would be learned by heart (training.most_passes)"
+        ]
+
     @property
     def planned_steps(self) -> int:
         """Steps that the recipe asks for."""
