@@ -76,7 +76,9 @@ class Taken(NamedTuple):
     odd: list[Oddities]
 
 
-def analyse(ecgs: ECGSet, times: list[np.ndarray], progress: Progress = silent) -> Taken:
+def analyse(
+    ecgs: ECGSet, times: list[np.ndarray], progress: Progress = silent, scale: np.ndarray | float = 1.0
+) -> Taken:
     """Take ECGs apart.
 
     Parameters
@@ -84,11 +86,13 @@ def analyse(ecgs: ECGSet, times: list[np.ndarray], progress: Progress = silent) 
     ecgs : at any rate; what lies above 125 Hz is noise, and of low rates complexes are smooth
     times : R times of each in s, as `readable` gives them; of one ECG at least
     progress : called with (done, total)
+    scale : what leads are divided by first, (C,)
     """
+    per_lead = np.broadcast_to(np.asarray(scale, np.float32), len(ecgs.leads))[:, None]
     mix = electrodes(ecgs.leads)
 
     def taken_apart(row: int) -> tuple[tuple[np.ndarray, ...], np.ndarray, Oddities]:
-        return _one(ecgs.signal[row].astype(float), ecgs.fs, times[row], mix)
+        return _one((ecgs.signal[row] / per_lead).astype(float), ecgs.fs, times[row], mix)
 
     every = []
     for row, each in enumerate(side_by_side(taken_apart, range(len(times)))):

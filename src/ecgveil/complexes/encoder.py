@@ -110,8 +110,7 @@ class ComplexEncoder:
                     f"{len(missing)} of {len(ecgs)} ECGs have no rhythm that can be read (the first is "
                     f"{ecgs.record_name[missing[0]]}); leave them out"
                 )
-            scaled = ecgs.signal / np.array(self.scale_, np.float32)[:, None]
-            self._last = ecgs, analyse(ECGSet(scaled, ecgs.fs, ecgs.leads, ecgs.record_name), times, progress)
+            self._last = ecgs, analyse(ecgs, times, progress, np.array(self.scale_))
         return self._last[1]
 
     def _numbers(self, parts: Parts) -> np.ndarray:
