@@ -90,7 +90,7 @@ def test_few_records_give_figures_but_no_verdict(ecgs, train, holdout):
     result = evaluate(train, holdout.take(range(5)), ecgs.take(range(90, 120)), seed=0, quick=True)
     figures = by_name(result)
     # Each synthetic ECG is compared with every real one, so it is their number that counts here.
-    assert figures.pop("copies_share").n == 30
+    assert figures.pop("copies_share").n == figures.pop("same_beat_share").n == 30
     assert all(metric.verdict.startswith(TOO_FEW) and metric.n == 5 for metric in figures.values())
     assert all(np.isnan([m.ci_low, m.ci_high]).all() for m in figures.values() if np.isnan(m.value))
     single = evaluate(train.take([0]), holdout.take([0]), ecgs.take([90]), seed=0, quick=True)

@@ -29,7 +29,7 @@ _FLAT = "cannot be computed: a lead is flat throughout"
 class Figure:
     """A name, the array (rows are records) it needs from the features, and what it makes of (real, other).
 
-    `p_value` of (real, other) is a test of its own, for a figure that is none of both.
+    `p_value` of (real, other) is a test of its own, for a figure that looks at the other alone.
     """
 
     name: str

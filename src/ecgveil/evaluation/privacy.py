@@ -350,7 +350,7 @@ def _same_beat_metric(to_train: np.ndarray, holdout_to_train: np.ndarray) -> Met
     """
     limit = min(SAME_UV, float(holdout_to_train.min()) / 2)
     same, n = int((to_train < limit).sum()), len(to_train)
-    verdict = ALL_ALIKE if not limit else SAME if same else NO_EVIDENCE
+    verdict = ALL_ALIKE if not limit else SAME if same else TOO_FEW if n < LEAST_N else NO_EVIDENCE
     of = "holdout records against training records"
     return Metric("privacy", SAME_BEAT, same / n, *clopper_pearson(same, n), "lower", 0.0, n, verdict, of)
 
