@@ -165,7 +165,7 @@ def membership_notes(metrics: list[Metric]) -> list[str]:
         f"{tests} tests, a leak of AUC {detectable_auc(n, tests=tests):.2f} or more would have been found with "
         f"{POWER:.0%} probability"
         + "".join(
-            f", and {least_hits(n, n, fpr, tests)} recognised patients at {fpr:.1%} false alarms"
+            f", and {least_hits(n, n, fpr, tests)} recognised patients at {100 * fpr:g} % false alarms"
             for fpr in FPRS
             if n * fpr >= 1
         )
