@@ -13,6 +13,7 @@ from ecgveil.ecg import ECGSet
 from ecgveil.evaluation import Evaluation, evaluate
 from ecgveil.evaluation.privacy import SAME
 from ecgveil.report import About, answers, figures, metrics_json, words, write_figures, write_report
+from ecgveil.report.guard import enough
 from ecgveil.simulate import simulate
 
 HISTORY = [
@@ -263,7 +264,7 @@ def test_many_ecgs_of_few_people_are_no_group(sets):
     found = evaluate(few, holdout, synthetic, seed=0, quick=True)
     for draw in (figures.distributions, figures.spectra):
         assert "real, training" not in draw(found, public=True)
-    assert not figures.many(found.train)
+    assert not enough(found.train, "train", public=True)
 
 
 def test_a_public_histogram_has_no_bar_of_one_or_two_people():

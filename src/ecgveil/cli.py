@@ -190,7 +190,7 @@ def fit(
     steps = folder.total_steps
     if done < steps:
         raise Stopped(f"stopped at step {done} of {steps}; go on with the same command and --resume")
-    for note in (*folder.left_out(), *folder.shortened()):
+    for note in folder.remarks():
         error_console.print(f"note: {note}", soft_wrap=True)
     choice = folder.choice()
     if choice and choice["note"]:

@@ -260,7 +260,7 @@ def _about(
         told.append(
             f"Standardising cut {saturated['values']:.2%} of the values, in {saturated['windows']:.1%} of the windows."
         )
-    told += [f"{each[0].upper()}{each[1:]}." for each in (*generator.folder.left_out(), *generator.folder.shortened())]
+    told += [f"{each[0].upper()}{each[1:]}." for each in generator.folder.remarks()]
     told += [*_choice(generator), *_warned(generator)]
     if clipped:
         told.append(f"{clipped} synthetic values beyond +-32.767 {recipe.data.units} were clipped when written.")

@@ -16,6 +16,7 @@ import numpy as np
 from scipy.stats import pearson3, skew
 
 from ecgveil.evaluation.features import draw_rows
+from ecgveil.evaluation.metric import p_of_draws
 
 EXCHANGES = 400
 MOST_SYNTHETIC = 3  # times as many people as are held out: more would show hardly more
@@ -34,7 +35,7 @@ def exchange(
     figures : of (real, synthetic), rows of the arrays given; the larger the worse
     real, synthetic : (n, ...), (m, ...) records
     people : whose each record is, (n,) and (m,); one record of each counts at a time. Where somebody has several, they
-        are drawn a few times, and twice the median p counts (Rueger, Metrika 25:171, 1978)
+        are drawn a few times (`metric.p_of_draws`)
     seed : for the draws
 
     Returns
@@ -52,8 +53,8 @@ def exchange(
         both = np.concatenate([real[drawn[0]], synthetic[drawn[1]]])
         orders = [np.arange(len(both)), *(rng.permutation(len(both)) for _ in range(EXCHANGES))]
         reached = np.array([figures(both[order[: sizes[0]]], both[order[sizes[0] :]]) for order in orders], float)
-        found.append([p_of_exchange(each[0], each[1:]) for each in reached.T])
-    return np.array(found[0]) if single else np.minimum(1.0, 2 * np.median(found, axis=0))
+        found.append(np.array([p_of_exchange(each[0], each[1:]) for each in reached.T]))
+    return p_of_draws(found)
 
 
 def p_of_exchange(value: float, exchanged: np.ndarray) -> float:

@@ -16,7 +16,7 @@ from scipy.stats import beta, binom, hypergeom
 
 from ecgveil.ecg import ECGSet
 from ecgveil.evaluation.features import draw_rows
-from ecgveil.evaluation.metric import LEAST_N, TOO_FEW, Metric, holm, p_of_excess
+from ecgveil.evaluation.metric import LEAST_N, TOO_FEW, Metric, holm, p_of_draws, p_of_excess
 from ecgveil.measure.beats import median_beat
 
 BEFORE_MS, AFTER_MS, SHIFT_MS = 200, 400, 40
@@ -253,7 +253,7 @@ def _share_metric(
 
     Chance is the training part's share of the references. The interval treats the synthetic ECGs as independent; which
     patients happen to be held out matters too, so the verdict also asks a permutation test: the parts' labels are
-    exchanged at random, and twice the median p over the draws counts (Rueger, Metrika 25:171, 1978). Where the training
+    exchanged at random (of the draws' p values: `metric.p_of_draws`). Where the training
     set is larger than the holdout, equal parts hold only some of the originals of copies: the share over all patients
     is then the sharper one.
     """
@@ -264,7 +264,7 @@ def _share_metric(
     nan = float("nan")
     value = float(np.mean([share for share, _, _ in results])) if counted else nan
     low, high = clopper_pearson(round(value * counted), counted) if counted else (nan, nan)
-    p = min(1.0, 2 * float(np.median([p for _, _, p in results])))
+    p = float(p_of_draws([p for _, _, p in results]))
     n = min(counted, n_train, n_holdout)
     p = max(p, float(binom.sf(round(value * counted) - 1, counted, chance))) if counted else 1.0
     verdict = TOO_FEW if n < LEAST_N else ""
@@ -304,7 +304,7 @@ def _distance_metrics(
     """Median distance to the nearest training record, and the share nearer than the nearest `NEAR` of the holdout.
 
     Of synthetic and holdout records and whose these are. One record of each person counts; where somebody has several
-    they are drawn a few times, and twice the median p counts.
+    they are drawn a few times.
     """
     rng = np.random.default_rng([seed, 6])
     sizes = [len(np.unique(each)) for each in people]
@@ -323,11 +323,11 @@ def _distance_metrics(
         shares.append(near / n)
         widths.append(np.percentile(resampled - np.median(made), [2.5, 97.5]))
         p_middle = p_of_excess(float(np.median(real) - np.median(made)), floors - resampled)
-        ps.append((p_middle, float(p_hits(near, n, n_holdout, allowed))))
+        ps.append(np.array([p_middle, p_hits(near, n, n_holdout, allowed)]))
     middle, floor = np.mean(middles, axis=0)
     low, high = middle + np.mean(widths, axis=0)
     share = float(np.mean(shares))
-    p_middle, p_near = ps[0] if single else np.minimum(1.0, 2 * np.median(ps, axis=0))
+    p_middle, p_near = p_of_draws(ps)
     n_both = min(sizes)
     verdict, of = TOO_FEW if n_both < LEAST_N else "", "holdout records against training records"
     return [

@@ -22,7 +22,7 @@ from ecgveil.errors import EvaluationError
 from ecgveil.evaluation.distribution import AXES, INTERVALS, WAVES
 from ecgveil.evaluation.features import draw_rows
 from ecgveil.evaluation.fidelity import AMPLITUDE_LEADS, BEYOND, WITHIN
-from ecgveil.evaluation.metric import LEAST_N, TOO_FEW, Better, Metric
+from ecgveil.evaluation.metric import LEAST_N, TOO_FEW, Better, Metric, p_of_draws
 
 COLUMNS = ("heart_rate_bpm", "rr_sd_ms", *INTERVALS, *AXES,
            *(f"{wave}_{lead.lower()}_uv" for lead in AMPLITUDE_LEADS for wave in WAVES))  # fmt: skip
@@ -179,7 +179,7 @@ def rules_metrics(
         for _ in range(RESAMPLES)
     ])  # fmt: skip
     counts = np.array([[hit.sum(axis=0) for hit in draw] for draw in draws], float)  # (draws, 3, rules, 2)
-    p = np.minimum(1, 2 * np.median([_worse(draw, rng) for draw in draws], axis=0))
+    p = p_of_draws([_worse(draw, rng) for draw in draws])
     every = [
         hit[draw_rows(who, len(np.unique(who)), rng, replace=False)] for hit, who in zip(hits, people, strict=True)
     ]

@@ -20,6 +20,7 @@ from ecgveil.evaluation.fidelity import BEYOND
 from ecgveil.evaluation.metric import number, text
 from ecgveil.files import write_atomic
 from ecgveil.report import answers, clinical, clinical_figures, evidence, fiducials, figures, intervals, words
+from ecgveil.report.guard import enough
 from ecgveil.report.meanings import meaning
 
 __all__ = ["ANSWERS", "COPIES", "FIGURES", "About", "metrics_json", "write_figures", "write_report"]
@@ -101,7 +102,9 @@ def write_report(
         clinical=_clinical(evaluation, train, synthetic, chosen, public=not show_real),
         distributions=Markup(figures.distributions(evaluation, public=not show_real)),
         spectra=Markup(figures.spectra(evaluation, public=not show_real)),
-        correlations=Markup(figures.correlations(evaluation) if show_real or figures.many(evaluation.train) else ""),
+        correlations=Markup(
+            figures.correlations(evaluation) if enough(evaluation.train, "train", public=not show_real) else ""
+        ),
         distances=Markup(
             figures.nearest_distances(evaluation.distances, public=not show_real) if evaluation.distances else ""
         ),

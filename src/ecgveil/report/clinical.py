@@ -14,7 +14,8 @@ import numpy as np
 from scipy.stats import norm
 
 from ecgveil.evaluation import Evaluation, Features
-from ecgveil.report.figures import LEAST_BAR, LEAST_MEAN, SETS
+from ecgveil.report.figures import SETS
+from ecgveil.report.guard import LEAST_BAR, LEAST_MEAN, enough, guarded, people
 
 # Column, words, unit: first those of Table 2 in its order, then what goes past it.
 MEASUREMENTS = (
@@ -56,21 +57,6 @@ def column(features: Features, name: str) -> np.ndarray:
     """A measurement of every ECG, (n,), whatever the case of its lead; NaN where it was not measured."""
     found = [each for each in features.table if str(each).lower() == name]
     return features.table[found[0]].to_numpy(float) if found else np.full(len(features), np.nan)
-
-
-def people(features: Features, among: np.ndarray | None = None) -> int:
-    """Persons in a set, or behind the ECGs `among` (bool, (n,)) which."""
-    return len(np.unique(features.patient_id if among is None else features.patient_id[among]))
-
-
-def guarded(name: str, public: bool) -> bool:
-    """True for a set of real people on a page that may be passed on."""
-    return public and name != "synthetic"
-
-
-def enough(features: Features, name: str, public: bool, among: np.ndarray | None = None) -> bool:
-    """May figures over these ECGs be shown? Not those of a few real people on a page that may be passed on."""
-    return not guarded(name, public) or people(features, among) >= LEAST_MEAN
 
 
 def wilson(share: float, n: int) -> tuple[float, float]:

@@ -15,8 +15,9 @@ from matplotlib.figure import Figure
 
 from ecgveil.evaluation import Evaluation, Features
 from ecgveil.report import figures
-from ecgveil.report.clinical import A_FEW, TOO_FEW_PEOPLE, column, enough, guarded, people
-from ecgveil.report.figures import INK, LEAST_BAR, LEAST_MEAN, REAL_COLOUR, SYNTHETIC_COLOUR
+from ecgveil.report.clinical import A_FEW, TOO_FEW_PEOPLE, column
+from ecgveil.report.figures import INK, REAL_COLOUR, SYNTHETIC_COLOUR
+from ecgveil.report.guard import LEAST_BAR, LEAST_MEAN, enough, guarded, people
 
 NORMAL_BPM = (60.0, 100.0)  # of sinus rhythm at rest
 MOST_DOTS = 1000

@@ -12,10 +12,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from ecgveil.ecg import ECGSet
-from ecgveil.evaluation import Distances, Evaluation, Features
+from ecgveil.evaluation import Distances, Evaluation
 from ecgveil.evaluation.fidelity import mean_level_db
 from ecgveil.measure.beats import median_beat, r_peaks
 from ecgveil.paper import REAL_COLOUR, SYNTHETIC_COLOUR
+from ecgveil.report.guard import LEAST_BAR, enough
 
 # Stand-ins that become CSS variables in the page, so that one drawing serves light and dark.
 INK, FAINT = "#0a0b0c", "#d0d1d2"
@@ -47,7 +48,6 @@ _STYLE: dict[Any, Any] = {
     "legend.frameon": False,
     "lines.linewidth": 1.5,
 }
-LEAST_MEAN, LEAST_BAR = 20, 3  # people that a real mean, and a real bar, stand for on a page that may be shared
 SETS = (
     ("real, training", "train", REAL_COLOUR, "-"),
     ("real, holdout", "holdout", REAL_COLOUR, (0, (3, 2))),
@@ -74,12 +74,7 @@ def training_curves(history: Sequence[dict]) -> str:
 
 def _sets(evaluation: Evaluation, public: bool) -> list[tuple]:
     """The sets to draw; on a public page no real one so small that its mean could be a person's."""
-    return [each for each in SETS if not public or each[1] == "synthetic" or many(getattr(evaluation, each[1]))]
-
-
-def many(features: Features) -> bool:
-    """Whether so many people are behind these that their mean may be shown to anybody."""
-    return len(np.unique(features.patient_id)) >= LEAST_MEAN
+    return [each for each in SETS if enough(getattr(evaluation, each[1]), each[1], public)]
 
 
 def distributions(evaluation: Evaluation, *, public: bool = False) -> str:

@@ -225,6 +225,10 @@ class RunFolder:
             "few would be learned by heart (training.most_passes)"
         ]
 
+    def remarks(self) -> list[str]:
+        """What whoever trained it is told, a sentence each."""
+        return [*self.left_out(), *self.shortened()]
+
     @property
     def planned_steps(self) -> int:
         """Steps that the recipe asks for."""
