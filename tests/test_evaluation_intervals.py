@@ -6,7 +6,7 @@ from scipy.stats import norm
 from sklearn.metrics import roc_auc_score
 
 from ecgveil.errors import EvaluationError
-from ecgveil.evaluation.intervals import auc, auc_interval, cluster_bootstrap, tpr_at_fpr
+from ecgveil.evaluation.intervals import auc, auc_interval, tpr_at_fpr
 
 scores = st.lists(st.integers(-3, 3).map(float) | st.floats(-5, 5), min_size=1, max_size=25).map(np.array)
 
@@ -111,33 +111,3 @@ def test_bad_scores_are_refused(positives, negatives, said):
 def test_bad_false_positive_rates_are_refused(fpr):
     with pytest.raises(EvaluationError, match="fpr is"):
         tpr_at_fpr([1.0], [0.0], fpr)
-
-
-def test_cluster_bootstrap_covers_the_truth_where_records_depend_on_their_patient():
-    rng, covered, ignored = np.random.default_rng(3), 0, 0
-    for seed in range(100):
-        patients = np.repeat(np.arange(40), rng.integers(1, 6, 40))
-        values = rng.normal(0, 1, 40)[patients] + rng.normal(0, 0.3, len(patients))
-        low, high = cluster_bootstrap(np.mean, [values], [patients], seed=seed, times=200)
-        covered += low <= 0 <= high
-        low, high = cluster_bootstrap(np.mean, [values], [np.arange(len(values))], seed=seed, times=200)
-        ignored += low <= 0 <= high
-    assert covered >= 90
-    assert ignored < covered  # records taken for independent: intervals too narrow
-
-
-def test_cluster_bootstrap_of_an_auc_is_near_delongs_and_repeats_with_its_seed():
-    rng = np.random.default_rng(5)
-    samples = [rng.normal(0.8, 1, 80), rng.normal(0, 1, 80)]
-    people = [np.arange(80), np.arange(80).astype(str)]
-    found = cluster_bootstrap(auc, samples, people, seed=1, times=500)
-    assert found == pytest.approx(auc_interval(*samples), abs=0.02)
-    assert found == cluster_bootstrap(auc, samples, people, seed=1, times=500)
-    assert found != cluster_bootstrap(auc, samples, people, seed=2, times=500)
-
-
-def test_cluster_bootstrap_refuses_what_does_not_fit():
-    with pytest.raises(EvaluationError, match="3 records and 2 patients"):
-        cluster_bootstrap(np.mean, [np.ones(3)], [np.arange(2)], seed=0)
-    with pytest.raises(EvaluationError, match="0 records"):
-        cluster_bootstrap(np.mean, [np.ones(0)], [np.ones(0)], seed=0)

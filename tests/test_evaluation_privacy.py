@@ -108,7 +108,10 @@ def test_one_synthetic_ecg_with_the_very_beat_of_a_training_ecg_is_one_too_many(
     found = by_name((people(train, "t"), people(holdout, "h"), people(made, "s")))
     assert (found[p.SAME_BEAT].value, found[p.SAME_BEAT].verdict) == (1 / 50, p.SAME)
     assert found["closer_to_train_share"].verdict == p.NO_EVIDENCE  # of so few no share tells
-    holdout[0] = train[0]  # one recording in both parts: then nearness tells nothing
+    holdout[0] = train[0]  # one recording in both parts: nearness still tells of the others
+    found = by_name((people(train, "t"), people(holdout, "h"), people(made, "s")))
+    assert found[p.SAME_BEAT].verdict == p.SAME
+    holdout[:] = train[:30]  # all in both parts: then it tells nothing
     found = by_name((people(train, "t"), people(holdout, "h"), people(made, "s")))
     assert found[p.SAME_BEAT].verdict == p.ALL_ALIKE
 
@@ -130,3 +133,13 @@ def test_nearness_to_training_is_seldom_found_where_there_is_none():
             if name in low:
                 low[name] += metric.p_value < 0.05
     assert max(low.values()) <= 9
+
+
+def test_a_recording_in_both_parts_does_not_hide_very_beats():
+    apart, made = np.full(40, 30.0), np.full(100, 30.0)
+    made[:3] = 1.0
+    assert p._same_beat_metric(made, apart).verdict == p.SAME
+    apart[7] = 0.5  # the same recording, under another name
+    assert p._same_beat_metric(made, apart).verdict == p.SAME
+    assert p._same_beat_metric(np.full(100, 30.0), apart).verdict == p.NO_EVIDENCE
+    assert p._same_beat_metric(made, np.zeros(40)).verdict == p.ALL_ALIKE

@@ -1,10 +1,14 @@
 import errno
 import os
+import subprocess
+import sys
 
 import pytest
 
 from ecgveil.errors import RunError, Stopped
 from ecgveil.files import new_folder, require_free, write_atomic, write_together
+
+PIPES = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
 
 
 def test_a_new_folder_is_there_whole_or_not_at_all(tmp_path):
@@ -23,13 +27,50 @@ def test_a_run_that_was_asked_to_stop_is_still_said_to_have_stopped(tmp_path):
 
 
 def test_what_a_killed_process_left_is_cleared_and_what_a_living_one_builds_is_not(tmp_path):
-    dead, alive = tmp_path / ".out.999999999.partial", tmp_path / f".out.{os.getppid()}.partial"
+    dead = tmp_path / ".out.00000000.partial"
     dead.mkdir()
-    alive.mkdir()
+    with new_folder(tmp_path / "out") as alive:  # a process elsewhere, whose number says nothing here
+        for _ in range(2):
+            with pytest.raises(KeyError), new_folder(tmp_path / "out"):
+                raise KeyError
+        assert not dead.exists()
+        assert alive.exists()
+
+
+def test_a_folder_whose_process_was_killed_is_free_again(tmp_path):
+    building = f"""
+from pathlib import Path
+from ecgveil.files import new_folder
+with new_folder(Path({str(tmp_path / "out")!r})):
+    print(flush=True)
+    input()
+"""
+    killed = subprocess.Popen([sys.executable, "-c", building], **PIPES)
+    killed.stdout.readline()
+    left = next(tmp_path.glob(".out.*.partial"))
+    with pytest.raises(KeyError), new_folder(tmp_path / "out"):
+        raise KeyError
+    assert left.exists()
+    killed.kill()
+    killed.communicate()
     with new_folder(tmp_path / "out"):
-        pass
-    assert not dead.exists()
-    assert alive.exists()
+        assert not left.exists()
+
+
+def test_what_tells_of_the_others_is_replaced_last(tmp_path, monkeypatch):
+    write_together(tmp_path, {"a.dat": b"1", "a.hea": b"1"})
+    replace, done = os.replace, []
+
+    def fails_at_the_second(source, target):
+        if done:
+            raise OSError(errno.EIO, "Input/output error")
+        done.append(target)
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", fails_at_the_second)
+    with pytest.raises(RunError, match="cannot write"):
+        write_together(tmp_path, {"a.dat": b"2", "a.hea": b"2"})
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"a.dat": b"2", "a.hea": b"1"}
 
 
 @pytest.mark.parametrize("content", ["file", "folder", "link"])

@@ -2,10 +2,12 @@ import numpy as np
 import pytest
 
 from conftest import tiny
+from ecgveil import singles
 from ecgveil.ecg import ECGSet
 from ecgveil.errors import RecordError
 from ecgveil.formats.wfdb_write import write
 from ecgveil.intake import take_in
+from ecgveil.measure.beats import r_peaks
 from ecgveil.simulate import simulate, write_clinic
 
 
@@ -63,3 +65,34 @@ def test_the_same_records_in_two_folders_are_not_two_people(tmp_path):
     assert len(taken.ecgs) == 6
     assert taken.left_out == {"duplicate": 3}
     assert len(set(taken.ecgs.patient_id)) == 3  # p00000 to p00002 in each: named alike, taken for one person
+
+
+def with_hash(folder, name):
+    """A record that another program has given a name with a '#'."""
+    for path in folder.glob(f"{name}.*"):
+        path.rename(path.with_stem(f"{name}#1"))
+    header = folder / f"{name}#1.hea"
+    header.write_text(header.read_text().replace(f"{name}.dat", f"{name}#1.dat").replace(f"{name} ", f"{name}#1 ", 1))
+
+
+def test_records_without_a_beat_are_told_where_beats_are_asked_for(tmp_path, monkeypatch):
+    ecgs, _ = simulate(3, seed=0)
+    write(ECGSet(ecgs.signal, ecgs.fs, ecgs.leads, ("a", "b", "c")), tmp_path)
+    with_hash(tmp_path, "a")
+    monkeypatch.setattr(
+        singles, "r_peaks", lambda ecgs: [at if i != 1 else at[:0] for i, at in enumerate(r_peaks(ecgs))]
+    )
+    taken = take_in([tmp_path], tiny("wgan-gp"))
+    assert (taken.kept, taken.left_out) == (2, {"no_beat": 1})
+
+
+def test_copies_of_records_with_a_hash_in_their_names_are_told(tmp_path):
+    ecgs, _ = simulate(3, seed=0)
+    write(ECGSet(ecgs.signal, ecgs.fs, ecgs.leads, ("x", "y", "z")), tmp_path / "one")
+    signal = ecgs.signal * np.array([1, 0.5, 2], np.float32)[:, None, None]
+    write(ECGSet(signal, ecgs.fs, ecgs.leads, ("a", "b", "c")), tmp_path / "two")
+    with_hash(tmp_path / "two", "a")
+    with_hash(tmp_path / "two", "b")
+    taken = take_in([tmp_path / "one", tmp_path / "two"], tiny("quick"))
+    assert taken.left_out == {"duplicate": 1}
+    assert len(taken.ecgs) == taken.kept == 5

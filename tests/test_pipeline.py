@@ -19,6 +19,7 @@ from ecgveil.formats.wfdb_write import write, write_records_file
 from ecgveil.leads import LEADS_12
 from ecgveil.report.answers import answers
 from ecgveil.simulate import simulate, write_clinic
+from ecgveil.split import split
 
 SHORT = {"data__n_samples": 1000, "training__steps": 2, "training__pictures": 0}
 NUMBER = 8
@@ -277,3 +278,24 @@ def test_a_run_or_release_among_the_records_is_refused(clinic_folder, recipe, tm
 def test_the_choice_of_a_checkpoint_is_told(choice, told):
     generator = SimpleNamespace(folder=SimpleNamespace(choice=lambda: choice))
     assert pipeline._choice(generator) == told
+
+
+def test_what_is_the_keepers_is_readable_by_nobody_else(planted):
+    out, _ = planted
+    for name in ("report.html", "copies.csv"):
+        assert (out / name).stat().st_mode & 0o077 == 0
+
+
+def test_who_was_not_learned_from_is_no_member(clinic):
+    recipe = tiny("veil")
+    parts = split(shaped(clinic, recipe), seed=0)
+    assert pipeline._learned(parts, recipe) == (parts, [])
+    still = [replace(part, signal=part.signal.copy()) for part in (parts.train, parts.holdout)]
+    for part in still:
+        part.signal[0] = 0.001 * np.sin(np.arange(part.n_samples) / 500)
+    learned, notes = pipeline._learned(parts._replace(train=still[0], holdout=still[1]), recipe)
+    assert learned.train.record_name == parts.train.record_name[1:]
+    assert learned.holdout.record_name == parts.holdout.record_name[1:]
+    assert notes == [
+        f"1 of {len(parts.holdout)} holdout windows have no four beats to take apart, and were not compared with."
+    ]

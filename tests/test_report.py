@@ -174,6 +174,7 @@ def test_the_shared_copy_draws_no_real_ecg(tmp_path, sets, evaluation, pictures,
     shared = write(tmp_path, sets, evaluation, pictures=pictures, show_real=False)
     assert all(ecgs is sets[2] and k["synthetic"] for ecgs, k in drawn)
     assert len(drawn) == 3
+    assert "Synthetic, step" not in shared  # nobody looked for copies in what was drawn on the way
     assert not any(image["alt"].startswith("Real") for image in images(shared))
     assert "leaves out every drawing of a single real ECG" in prose(shared)
     assert "Pair 1" not in shared

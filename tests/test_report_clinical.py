@@ -9,9 +9,10 @@ from scipy.stats import binomtest
 
 from ecgveil import paper, report
 from ecgveil.ecg import ECGSet
-from ecgveil.evaluation import Evaluation, Features, evaluate
+from ecgveil.evaluation import Evaluation, Features, Metric, evaluate
 from ecgveil.measure import measure
 from ecgveil.report import About, clinical, clinical_figures, fiducials, words, write_report
+from ecgveil.report.guard import shareable
 from ecgveil.simulate import simulate
 
 REAL = ("train", "holdout")
@@ -186,7 +187,10 @@ def test_public_statements_tell_nothing_of_one_or_two_people(three):
     assert [row["name"] for row in rows] == ["says AFIB"]  # two real people have LBBB, and no synthetic ECG
     assert cells(rows, "says AFIB") == [("71.4 %", "5"), ("", "fewer than 3"), ("100.0 %", "1")]
     assert clinical.not_normal(found, public=True) == ["7", "fewer than 3", "1"]
-    assert cells(clinical.conclusions(found, public=True), "abnormal")[1] == ("", "fewer than 3")
+    shown = clinical.conclusions(found, public=True)
+    assert cells(shown, "abnormal")[1] == ("", "fewer than 3")
+    assert cells(shown, "normal")[1] == cells(shown, "not interpretable")[1] == ("", "")  # they would tell how many
+    assert cells(shown, "normal")[0][0].endswith(" %")
     assert "says LBBB" in [row["name"] for row in clinical.statements(found)]
 
 
@@ -478,3 +482,22 @@ def test_the_public_page_draws_no_real_beat(section, sets):
     assert "Real, training: lead" not in html
     assert "real ECGs are counted in cells" in html
     assert html.count("<svg") == 4
+
+
+@pytest.mark.parametrize(
+    ("n", "floor", "target", "told"),
+    [
+        (30, 0.5, 0.9, True),
+        (30, 0.5, 1.0, True),
+        (30, 0.5, 29 / 30, False),
+        (30, 1 / 30, 0.5, False),
+        (19, 0.5, 0.5, False),
+    ],
+)
+def test_shares_that_one_or_two_real_people_make_up_are_not_shared(n, floor, target, told):
+    share = Metric("fidelity", "normal_share", 0.4, 0.2, 0.6, "target", floor, n, "within", "", target, 0.3)
+    other = replace(share, name="heart_rate_ks")
+    shared, untouched = shareable([share, other])
+    assert untouched is other
+    assert shared.value == 0.4
+    assert [each == each for each in (shared.floor, shared.target, shared.p_value)] == [told] * 3

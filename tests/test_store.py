@@ -199,3 +199,23 @@ def test_where_nothing_has_a_form(tmp_path, ecgs):
     header.with_suffix(".dat").write_bytes(b"")
     with pytest.raises(RecordError, match=r"none of 1 records can be used \(unreadable 1\)"):
         usual_form(folder)
+
+
+def test_one_record_in_another_unit_is_left_out_where_the_usual_one_is_known(tmp_path, ecgs):
+    folder = written(tmp_path / "in", named(ecgs.take([0, 1]), "b"))
+    write(ECGSet(ecgs.signal[2:3], 100, LEADS_12, ("a0",), units="sd"), folder)
+    form = usual_form(folder, allow=READABLE)
+    assert form.units == "mV"
+    stored = read_stored(folder, tmp_path / "signals", form, allow=READABLE)
+    assert (stored.ecgs.record_name, stored.ecgs.units) == (("b0", "b1"), "mV")
+    assert stored.findings[0].reasons[-1:] == ("wrong_unit",)
+    assert stored.findings[0].details[-1] == "it is in sd, most are in mV"
+
+
+def test_a_rate_that_cannot_be_brought_to_the_usual_one_costs_one_record(tmp_path, ecgs):
+    folder = written(tmp_path / "in", named(ecgs.take([0, 1]), "a"))
+    odd = ecgs.take([2])
+    written(folder, named(ECGSet(odd.signal, 100.01, LEADS_12, ("x",)), "odd"))
+    stored = read_stored(folder, tmp_path / "signals", Form(LEADS_12, 100.0, 900))
+    assert stored.ecgs.record_name == ("a0", "a1")
+    assert {each.record: each.reasons for each in stored.findings if not each.kept} == {"odd0": ("odd_rate",)}

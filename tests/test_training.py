@@ -568,3 +568,22 @@ def test_a_run_goes_on_with_conditions_that_it_had_not_learned(clinic, tmp_path)
     assert load_tensors(learned.path / "state.safetensors")[0]["critic/label.weight"].abs().sum() > 0
     with pytest.raises(ConfigError, match=r"give recipe veil-conditional as it was there \(data.conditions"):
         fit(ecgs, recipe, tmp_path / "back", base=adapted.path)
+
+
+def test_what_is_planted_is_nobody_where_people_are_counted(tmp_path, clinic):
+    """Three people bear a label; canaries that bear it too do not make them the five that are needed."""
+    recipe = tiny("veil-conditional", data__labels=["RARE"])
+    ecgs = shaped(clinic, recipe)
+    ecgs = replace(ecgs, labels=tuple(("RARE",) if i < 3 else () for i in range(len(ecgs))))
+    own = {"record_name": tuple("abcde"), "patient_id": tuple("abcde")}
+    planted = replace(ecgs.take(range(5)), labels=(("RARE",),) * 5, **own)
+    with pytest.raises(RecordError, match="'RARE' of data.labels is borne by 3 patients"):
+        fit(ecgs, recipe, tmp_path / "run", seed=0, use_all=True, extra=planted)
+    recipe = tiny("veil", training__steps=1)
+    alone, beside = (
+        fit(ecgs, recipe, tmp_path / name, seed=0, use_all=True, extra=extra)
+        for name, extra in (("alone", None), ("beside", planted))
+    )
+    assert beside.provenance["counts"]["train"]["windows"] == len(ecgs) + 5
+    means = [np.array(each.rhythm.to_json()["means"]) for each in (alone, beside)]
+    assert means[1] == pytest.approx(means[0], abs=1e-3)  # where the beats lie is read in all leads' usual spreads

@@ -165,3 +165,15 @@ def test_lead_one_of_ptb_as_windows_of_2025_samples(data):
     ecgs, findings = read(data / "ptbdb", leads=("I",), fs=1000, n_samples=2025)
     assert ecgs.signal.shape == (38400 // 2025 + 3 * (115200 // 2025), 1, 2025)
     assert len(set(ecgs.patient_id)) == len(findings) == 4
+
+
+@pytest.mark.parametrize("fs", [None, 500])
+def test_a_rate_that_cannot_be_brought_to_the_others_costs_one_record(tmp_path, fs):
+    write(tmp_path, "a", ecg(0))
+    write(tmp_path, "b", ecg(1))
+    write(tmp_path, "odd", ecg(2), fs=500.1234)
+    ecgs, findings = read(tmp_path, fs=fs, seconds=9, resample=True)
+    assert ecgs.record_name == ("a", "b")
+    left = {each.record: each for each in findings if not each.kept}
+    assert {name: each.reasons for name, each in left.items()} == {"odd": ("odd_rate",)}
+    assert "500.123 Hz cannot be resampled to 500 Hz" in left["odd"].details[0]

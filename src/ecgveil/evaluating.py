@@ -146,7 +146,9 @@ def _common_form(folders: dict[str, Path]) -> Form:
         told = "; ".join(f"{name}: {', '.join(each.leads)}" for name, each in forms.items())
         raise EvaluationError(f"the three sets have no lead in common ({told}); give them one")
     fs = min(each.fs for each in forms.values())
-    return Form(leads, fs, int(min(each.seconds for each in forms.values()) * fs + 1e-6))
+    units = {each.units for each in forms.values()}
+    n_samples = int(min(each.seconds for each in forms.values()) * fs + 1e-6)
+    return Form(leads, fs, n_samples, units.pop() if len(units) == 1 else "")
 
 
 def _have(form: Form, leads: tuple[str, ...]) -> bool:

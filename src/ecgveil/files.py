@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import errno
+import fcntl
+import glob
 import os
+import secrets
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -32,10 +35,12 @@ def write_atomic(path: Path, content: bytes | str, *, durable: bool = True) -> N
 
 
 def write_together(folder: Path, contents: dict[str, bytes], durable: bool = False) -> None:
-    """Write files that belong together: first all under temporary names, then each in its place."""
+    """Write files that belong together: first all under temporary names, then each in its place, in the
+    order given: give last what tells of the others, such as a header."""
     with disk_errors(folder), ExitStack() as stack:
-        temporary = [stack.enter_context(replacing(folder / name)) for name in contents]
-        for path, content in zip(temporary, contents.values(), strict=True):
+        # Entered last first, as the stack ends first what came last: each takes its place in the order given.
+        temporary = {name: stack.enter_context(replacing(folder / name)) for name in reversed(contents)}
+        for path, content in ((temporary[name], content) for name, content in contents.items()):
             with open(path, "wb") as file:
                 file.write(content)
                 if durable:
@@ -92,12 +97,14 @@ def new_folder(folder: Path) -> Iterator[Path]:
     """A folder filled under another name and renamed at the end: it is there whole or not at all."""
     require_free(folder)
     target = folder.absolute()  # so that '.' has a name to build beside
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.partial")
-    with disk_errors(folder):
-        for left in target.parent.glob(f".{target.name}.*.partial"):  # by a process that was killed
-            if not _alive(left.name.split(".")[-2]):
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.partial")
+    with disk_errors(folder), ExitStack() as stack:
+        for left in target.parent.glob(f".{glob.escape(target.name)}.*.partial"):  # by a process that was killed
+            with suppress(OSError), _held(left):
                 shutil.rmtree(left, ignore_errors=True)
         temporary.mkdir(parents=True)
+        with suppress(OSError):  # a file system without locks: then nobody else can take it either
+            stack.enter_context(_held(temporary))
         try:
             yield temporary
             if target.exists():
@@ -110,14 +117,12 @@ def new_folder(folder: Path) -> Iterator[Path]:
             shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _alive(process: str) -> bool:
-    """Whether a process of that number runs, so that its unfinished folder is not taken from it."""
-    if not process.isdigit():
-        return True  # not a name of ours
+@contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """A lock on a folder, which dies with its process, on whatever machine that is: OSError where another holds it."""
+    handle = os.open(folder, os.O_RDONLY)
     try:
-        os.kill(int(process), 0)
-    except ProcessLookupError:
-        return False
-    except (PermissionError, OverflowError):
-        pass
-    return True
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(handle)

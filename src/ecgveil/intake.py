@@ -16,7 +16,7 @@ from ecgveil.formats.wfdb import OURS
 from ecgveil.kinds import require_ecgs
 from ecgveil.recipe import Recipe
 from ecgveil.singles import SECONDS, single_beats
-from ecgveil.windows import read
+from ecgveil.windows import left_out, read
 
 
 @dataclass(frozen=True)
@@ -85,9 +85,10 @@ def take_in(
             raise RecordError(f"{folder}: the records are in {ecgs.units}, recipe {recipe.name} takes {data.units}")
         if len(folders) > 1:
             ecgs, found = _without_copies(ecgs, found, seen, place)
-            ecgs = _placed(ecgs, {finding.patient_id for finding in found}, place)
         if data.cut == "beats":
-            ecgs = single_beats(ecgs, data.n_samples)
+            ecgs, found = _single_beats(ecgs, found, data.n_samples)
+        if len(folders) > 1:
+            ecgs = _placed(ecgs, {finding.patient_id for finding in found}, place)
         sets.append(ecgs)
         findings.extend(found)
     ecgs, notes = concat(sets), _notes(findings, data.fs)
@@ -105,19 +106,29 @@ def _without_copies(
 ) -> tuple[ECGSet, list[Finding]]:
     """Leave out records that an earlier folder holds too: trained on and held out, they would pass for two people."""
     digests = [hashlib.sha256(signal.tobytes()).digest() for signal in ecgs.signal]
+    records = _records(ecgs, findings)
     copies = {
-        name.rpartition("#")[0] or name
-        for name, digest in zip(ecgs.record_name, digests, strict=True)
-        if seen.setdefault(digest, place) != place
+        record for record, digest in zip(records, digests, strict=True) if seen.setdefault(digest, place) != place
     }
-    kept = [i for i, name in enumerate(ecgs.record_name) if (name.rpartition("#")[0] or name) not in copies]
-    told = [
-        replace(each, kept=False, reasons=("duplicate",), details=("an earlier folder holds the same record",))
-        if each.record in copies
-        else each
-        for each in findings
-    ]
-    return ecgs.take(kept), told
+    kept = [i for i, record in enumerate(records) if record not in copies]
+    return ecgs.take(kept), _left_out(findings, copies, "duplicate", "an earlier folder holds the same record")
+
+
+def _single_beats(ecgs: ECGSet, findings: list[Finding], n_samples: int) -> tuple[ECGSet, list[Finding]]:
+    """The beats, and the findings of records of which there are none."""
+    beats = single_beats(ecgs, n_samples)
+    lost = set(_records(ecgs, findings)) - set(_records(beats, findings))
+    return beats, _left_out(findings, lost, "no_beat", f"no whole beat of {n_samples / ecgs.fs:.3g} s is seen in it")
+
+
+def _records(ecgs: ECGSet, findings: Sequence[Finding]) -> list[str]:
+    """Of each window its record's name, which may hold a '#' itself."""
+    known = {each.record for each in findings}
+    return [name if name in known else name.rpartition("#")[0] for name in ecgs.record_name]
+
+
+def _left_out(findings: Sequence[Finding], records: set[str], code: str, detail: str) -> list[Finding]:
+    return [left_out(each, code, detail) if each.record in records else each for each in findings]
 
 
 def _placed(ecgs: ECGSet, known: set[str], place: int) -> ECGSet:

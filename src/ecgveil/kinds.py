@@ -71,18 +71,25 @@ def _fit_ecg(train: ECGSet, recipe: Recipe, progress: Callable[[int, int], objec
     return Encoder.fit(train, recipe.encoder.standardize, recipe.encoder.arrange, **recipe.encoder_settings())
 
 
+def readable(ecgs: ECGSet, recipe: Recipe) -> ECGSet:
+    """The ECGs that can be taken apart, where the recipe takes them apart; else all."""
+    if recipe.encoder.arrange != COMPLEXES:
+        return ecgs
+    rows = ComplexEncoder.readable(ecgs)
+    return ecgs if len(rows) == len(ecgs) else ecgs.take(rows.tolist())
+
+
 def _learnable_ecg(train: ECGSet, recipe: Recipe) -> tuple[ECGSet, dict[str, Any]]:
     """The ECGs that can be taken apart, where they are to be; and how many cannot, for provenance."""
     if recipe.encoder.arrange != COMPLEXES:
         return train, {}
-    rows = ComplexEncoder.readable(train)
-    if len(rows) < LEAST_RECORDS:
+    kept = readable(train, recipe)
+    if len(kept) < LEAST_RECORDS:
         raise RecordError(
-            f"{len(rows)} of {len(train)} training ECGs have the four beats that taking them apart needs; "
+            f"{len(kept)} of {len(train)} training ECGs have the four beats that taking them apart needs; "
             f"{LEAST_RECORDS} are needed: use longer windows or records with visible beats"
         )
-    kept = train if len(rows) == len(train) else train.take(rows.tolist())
-    return kept, {"without_beats": len(train) - len(rows)}
+    return kept, {"without_beats": len(train) - len(kept)}
 
 
 def _table_form(table: TableSet, recipe: Recipe) -> None:

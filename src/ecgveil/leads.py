@@ -53,13 +53,8 @@ def pick(signal: np.ndarray, leads: tuple[str, ...], wanted: tuple[str, ...]) ->
     return np.stack(rows, axis=-2)
 
 
-def drop(signal: np.ndarray) -> np.ndarray:
-    """12 leads -> the 8 independent ones, (..., 12, n_samples) -> (..., 8, n_samples)."""
-    return pick(signal, LEADS_12, LEADS_8)
-
-
 def restore(signal: np.ndarray) -> np.ndarray:
-    """8 independent leads -> 12, (..., 8, n_samples) -> (..., 12, n_samples); inverse of `drop`."""
+    """8 independent leads -> 12, (..., 8, n_samples) -> (..., 12, n_samples)."""
     return pick(signal, LEADS_8, LEADS_12)
 
 

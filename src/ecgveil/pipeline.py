@@ -20,7 +20,7 @@ from ecgveil.evaluation.choice import judge_by
 from ecgveil.files import new_folder, require_apart, require_free, write_atomic
 from ecgveil.formats.wfdb_write import count_clipped, write, write_records_file
 from ecgveil.intake import Intake
-from ecgveil.kinds import require_ecgs
+from ecgveil.kinds import readable, require_ecgs
 from ecgveil.leads import LEADS_8
 from ecgveil.recipe import Recipe, load_recipe
 from ecgveil.report import COPIES, About, write_figures, write_report
@@ -110,6 +110,7 @@ def release(
     parts = split(taken.ecgs, seed=seed)
     if recipe.data.undersample:  # evidence on privacy is about those who were trained on
         parts = parts._replace(train=undersample(parts.train, recipe.data.classes, seed))
+    parts, unlearned = _learned(parts, recipe)
     odd = make_canaries(parts.train, canaries, seed=seed) if canaries else None
     generator = trained(taken.ecgs, recipe, run_path, seed, listener, canaries=odd[0] if odd else None, base=base)
     number = len(taken.ecgs) if number is None else number
@@ -134,7 +135,7 @@ def release(
             tell=lambda part, done, total: listener.tell(part, done, total, {}),
         )
         dropped = _drop(building, evaluation) if drop_copies else 0
-        about = _about(taken, generator, number - dropped, seed, parts, clipped, evaluation.notes)
+        about = _about(taken, generator, number - dropped, seed, parts, clipped, (*unlearned, *evaluation.notes))
         history, pictures = generator.folder.metrics(), generator.folder.pictures()
         for name, show_real in ((KEEPERS_REPORT, True), (PUBLIC_REPORT, False)):
             write_report(
@@ -152,7 +153,21 @@ def release(
         write_figures(building, evaluation)
         write_atomic(building / "manifest.json", json.dumps(_manifest(about, generator), indent=1) + "\n")
         write_atomic(building / "SHA256SUMS", _checksums(building))
+        for name in KEEPERS:
+            if (building / name).exists():
+                (building / name).chmod(0o600)  # real ECGs, and names of records
     return out / KEEPERS_REPORT
+
+
+def _learned(parts: Parts, recipe: Recipe) -> tuple[Parts, list[str]]:
+    """The training and the holdout part without what the recipe cannot learn from; and a note where that is some.
+
+    Who was not learned from is no member of the training set, and the holdout must be like it but for that.
+    """
+    train, holdout = (readable(part, recipe) for part in (parts.train, parts.holdout))
+    n = len(parts.holdout) - len(holdout)
+    note = f"{n} of {len(parts.holdout)} holdout windows have no four beats to take apart, and were not compared with."
+    return parts._replace(train=train, holdout=holdout), [note] if n else []
 
 
 def _drop(folder: Path, evaluation: Evaluation) -> int:

@@ -7,21 +7,22 @@ import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from ecgveil.ecg import ECGSet
-from ecgveil.errors import RecordError
+from ecgveil.errors import ConfigError, RecordError
 from ecgveil.formats import REASONS, Finding
 from ecgveil.formats.inspect import scan
 from ecgveil.formats.record import Record
 from ecgveil.leads import LEADS_8, LEADS_12, pick
-from ecgveil.windows import cut, describe, resample
+from ecgveil.windows import cut, describe, left_out, resample
 
 # Flaws with which a record can still be read and compared.
-READABLE = tuple(code for code in REASONS if code not in ("unreadable", "missing_lead", "nan", "too_short", "low_rate"))
+_UNREADABLE = ("unreadable", "missing_lead", "nan", "too_short", "low_rate", "odd_rate", "no_beat")
+READABLE = tuple(code for code in REASONS if code not in _UNREADABLE)
 
 _LOOKED_AT = 25  # records that tell the form
 
@@ -30,11 +31,12 @@ Progress = Callable[[int, int], object]
 
 @dataclass(frozen=True)
 class Form:
-    """What windows are cut to: leads, sampling rate in Hz, samples."""
+    """What windows are cut to: leads, sampling rate in Hz, samples; and the unit they must be in, '' for any one."""
 
     leads: tuple[str, ...]
     fs: float
     n_samples: int
+    units: str = field(default="", compare=False)
 
     @property
     def seconds(self) -> float:
@@ -75,17 +77,18 @@ def usual_form(folder: str | Path, *, allow: Sequence[str] = ()) -> Form:
         The folder cannot be read, or holds no record that can be used.
     """
     findings: list[Finding] = []
-    forms = Counter[Form]()
+    forms, units = Counter[Form](), Counter[str]()
     for finding, record in scan(folder, leads=(), allow=allow):
         findings.append(finding)
         if record is not None and record.n_samples and set(record.leads) & set(LEADS_12):
             known = next((every for every in (LEADS_12, LEADS_8) if set(every) <= set(record.leads)), None)
             leads = known or tuple(lead for lead in LEADS_12 if lead in record.leads)
             forms[Form(leads, record.fs, record.n_samples)] += 1
+            units[record.units] += 1
         if forms.total() == _LOOKED_AT:
             break
     if forms:
-        return forms.most_common(1)[0][0]
+        return replace(forms.most_common(1)[0][0], units=units.most_common(1)[0][0])
     if any(finding.kept for finding in findings):
         raise RecordError(f"{folder}: no record has a standard lead; name them {', '.join(LEADS_12)}")
     raise RecordError(f"{folder}: {_none_kept(findings)}")
@@ -107,7 +110,7 @@ def read_stored(
     folder : of WFDB records
     file : for the signals, float32. Its name is gone from the folder when this returns (where the system allows it),
         so that nothing stays behind whatever happens; the space is free when the set is
-    form : of the windows; a record with a lower sampling rate or too few samples is left out
+    form : of the windows; a record with a lower sampling rate or too few samples, or in another unit, is left out
     allow : reason codes that do not exclude a record
     names : records to read, by name; None for all
     progress : called with (done, total) after each record
@@ -115,12 +118,12 @@ def read_stored(
     Raises
     ------
     RecordError
-        Nothing is usable, or units differ; the message says which, and what to do.
+        Nothing is usable, or units differ and `form` names none; the message says which, and what to do.
     """
     findings, rates = [], Counter[float]()
     columns: dict[str, list] = defaultdict(list)
     records: list[str] = []
-    units = ""
+    units = form.units
     with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as out:
         for finding, record in scan(folder, leads=form.leads, allow=allow, names=names, progress=progress):
             windows, finding = _windows(record, finding, form)
@@ -159,18 +162,20 @@ def _windows(record: Record | None, finding: Finding, form: Form) -> tuple[np.nd
     if record is None:
         return None, finding
     if record.fs < form.fs:
-        return None, _left_out(finding, "low_rate", f"its rate is {record.fs:g} Hz, below {form.fs:g} Hz")
-    windows = cut(resample(pick(record.signal, record.leads, form.leads), record.fs, form.fs), form.n_samples)
+        return None, left_out(finding, "low_rate", f"its rate is {record.fs:g} Hz, below {form.fs:g} Hz")
+    if form.units and record.units != form.units:
+        return None, left_out(finding, "wrong_unit", f"it is in {record.units}, most are in {form.units}")
+    try:
+        signal = resample(pick(record.signal, record.leads, form.leads), record.fs, form.fs)
+    except ConfigError as error:
+        return None, left_out(finding, "odd_rate", str(error))
+    windows = cut(signal, form.n_samples)
     if not len(windows):
         lasts = record.n_samples / record.fs
-        return None, _left_out(finding, "too_short", f"it lasts {lasts:.4g} s, a window {form.seconds:.4g} s")
+        return None, left_out(finding, "too_short", f"it lasts {lasts:.4g} s, a window {form.seconds:.4g} s")
     if not np.isfinite(windows).all():
-        return None, _left_out(finding, "nan", "it has samples that are no numbers")
+        return None, left_out(finding, "nan", "it has samples that are no numbers")
     return windows, finding
-
-
-def _left_out(finding: Finding, code: str, detail: str) -> Finding:
-    return replace(finding, kept=False, reasons=(*finding.reasons, code), details=(*finding.details, detail))
 
 
 def _none_kept(findings: Sequence[Finding]) -> str:

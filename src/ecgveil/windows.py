@@ -21,6 +21,7 @@ _REMEDIES = {
     "unreadable": "run 'ecgveil inspect' to see what is damaged",
     "too_short": "ask for shorter windows",
     "wrong_unit": "give records in mV, or allow 'wrong_unit' where amplitudes do not matter",
+    "odd_rate": "correct the rates in their headers",
     "missing_lead": "ask only for leads that the records have",
 }
 _INSPECT = "run 'ecgveil inspect' to see each record's flaw"
@@ -116,14 +117,19 @@ def read(
         findings.append(finding)
         if record is not None:
             piece = _Piece.of(record, wanted)
-            if fs is not None and (resample or (reduce and piece.fs > fs)):
-                piece = piece.at(fs)  # at once, so that raw signals are not held
+            try:
+                if fs is not None and (resample or (reduce and piece.fs > fs)):
+                    piece = piece.at(fs)  # at once, so that raw signals are not held
+            except ConfigError as error:
+                findings[-1] = left_out(finding, "odd_rate", str(error))
+                continue
             pieces.append(piece)
     _check_some(pieces, findings, folder)
     rate = _common_rate([piece.record for piece in pieces], fs, resample, reduce)
     if wanted is None and {piece.leads for piece in pieces} != {LEADS_12}:
         pieces = [piece.pick(LEADS_8) for piece in pieces]
-    pieces = [piece.at(rate) for piece in pieces]
+    pieces, findings = _at_rate(pieces, findings, rate)
+    _check_some(pieces, findings, folder)
     length = int(n_samples or (max(1, round(seconds * rate)) if seconds else _common_length(pieces, rate)))
     findings = _leave_out_short(findings, pieces, length, rate)
     pieces = [piece for piece in pieces if piece.signal.shape[1] >= length]
@@ -226,15 +232,27 @@ def _common_length(pieces: list[_Piece], rate: float) -> int:
     return next(iter(lengths))
 
 
+def left_out(finding: Finding, code: str, detail: str) -> Finding:
+    """The finding of a record that is not kept after all."""
+    return replace(finding, kept=False, reasons=(*finding.reasons, code), details=(*finding.details, detail))
+
+
+def _at_rate(pieces: list[_Piece], findings: list[Finding], rate: float) -> tuple[list[_Piece], list[Finding]]:
+    """All at one rate, but for those that cannot be brought to it."""
+    able, odd = [], {}
+    for piece in pieces:
+        try:
+            able.append(piece.at(rate))
+        except ConfigError as error:
+            odd[piece.record.name] = str(error)
+    told = [left_out(each, "odd_rate", odd[each.record]) if each.record in odd else each for each in findings]
+    return able, told
+
+
 def _leave_out_short(findings: list[Finding], pieces: list[_Piece], length: int, rate: float) -> list[Finding]:
     have = {piece.record.name: piece.signal.shape[1] for piece in pieces if piece.signal.shape[1] < length}
     return [
-        replace(
-            each,
-            kept=False,
-            reasons=(*each.reasons, "too_short"),
-            details=(*each.details, f"it lasts {have[each.record] / rate:.4g} s, a window {length / rate:.4g} s"),
-        )
+        left_out(each, "too_short", f"it lasts {have[each.record] / rate:.4g} s, a window {length / rate:.4g} s")
         if each.record in have
         else each
         for each in findings

@@ -33,6 +33,7 @@ RR_MS = (300, 2000)  # beyond, one lost beat in a noisy record can turn a regres
 HALVES = 10  # of each draw
 MOST_UNKNOWN = 0.5  # share of missing values from which on a record counts as not measured
 FARTHEST = 5.0  # scaled measurements end here: one electrode that fell off must not be the whole figure
+SHARES = ("normal_share", "measuring_failure_share")  # of ECGs for which something holds
 UNKNOWN = "cannot be computed: too few ECGs could be measured"
 _PAIRS = 2**21  # pairs of records compared at once (16 MB)
 
@@ -271,7 +272,7 @@ def clinical_metrics(
     normal = tuple((table["conclusion"] == "normal").to_numpy() for table in tables)
     needed = ["heart_rate_bpm", "qrs_duration_ms", "qt_interval_ms"]
     failed = tuple(table[needed].isna().any(axis=1).to_numpy() for table in tables)
-    shares = [("normal_share", normal), ("measuring_failure_share", failed)]
+    shares = zip(SHARES, (normal, failed), strict=True)
     return metrics + [_share_metric(name, of, patient_id, seed) for name, of in shares]
 
 
@@ -382,7 +383,7 @@ def _share_metric(name: str, sets: Sets, patient_id: Sets, seed: int) -> Metric:
     ]
     train, holdout, synthetic = shares
     counts = [round(share * n) for share in (synthetic, holdout)]
-    sought = name == "normal_share"
+    sought = name == SHARES[0]
     p = fisher_exact([[count, n - count] for count in counts], "two-sided" if sought else "greater").pvalue
     verdict = TOO_FEW if n < LEAST_N else BEYOND if p < (0.05 if sought else 0.025) else WITHIN
     better: Better = "target" if sought else "lower"

@@ -1,10 +1,7 @@
 """Intervals of what an attack or a classifier reaches: area under the ROC curve, and hits at few false alarms.
 
-Scores of positives (members, synthetic ECGs) and negatives are independent, one for each person; where a person has
-several records, `cluster_bootstrap` draws persons.
+Scores of positives (members, synthetic ECGs) and negatives are independent, one for each person.
 """
-
-from collections.abc import Callable, Sequence
 
 import numpy as np
 from scipy.stats import beta, binom, norm, rankdata
@@ -100,47 +97,6 @@ def tpr_at_fpr(positives: np.ndarray, negatives: np.ndarray, fpr: float) -> tupl
     k = found(most)
     high = float(beta.ppf(0.9875, k + 1, m - k)) if k < m else 1.0
     return found(int(fpr * n + 1e-9)) / m, low, high
-
-
-def cluster_bootstrap(
-    statistic: Callable[..., float],
-    samples: Sequence[np.ndarray],
-    clusters: Sequence[np.ndarray],
-    *,
-    seed: int,
-    times: int = 1000,
-) -> tuple[float, float]:
-    """95 % percentile interval of a statistic whose records come in clusters, as the records of one patient.
-
-    In every sample its clusters are drawn with replacement, each with all its records (Field and Welsh, J R Stat Soc B
-    69:369, 2007).
-
-    Parameters
-    ----------
-    statistic : of the samples, `statistic(*samples)`
-    samples : arrays whose rows are records; no patient is in two of them
-    clusters : for each sample its (n,) cluster names, as patients
-    seed : for the draws
-    times : number of draws
-
-    Raises
-    ------
-    EvaluationError
-        A sample is empty, or its clusters are of another length.
-    """
-    rng = np.random.default_rng([seed, 20])
-    rows = []
-    for sample, names in zip(samples, clusters, strict=True):
-        if not len(sample) or len(sample) != len(names):
-            raise EvaluationError(f"a sample has {len(sample)} records and {len(names)} patients; give one for each")
-        order = np.argsort(names, kind="stable")
-        rows.append(np.split(order, np.flatnonzero(np.diff(np.unique(names, return_inverse=True)[1][order])) + 1))
-    values = np.empty(times)
-    for i in range(times):
-        drawn = [np.concatenate([each[j] for j in rng.integers(len(each), size=len(each))]) for each in rows]
-        values[i] = statistic(*(np.asarray(sample)[at] for sample, at in zip(samples, drawn, strict=True)))
-    low, high = np.percentile(values, [2.5, 97.5])
-    return float(low), float(high)
 
 
 def _scores(scores: np.ndarray, side: str) -> np.ndarray:

@@ -20,6 +20,7 @@ REASONS = {
     "unreadable": "its header or a signal file is missing, damaged, or belongs to another record",
     "too_short": "it is shorter than what is asked for",
     "low_rate": "its sampling rate is lower than what is asked for",
+    "odd_rate": "its sampling rate cannot be brought to the one that is asked for",
     "wrong_unit": "its unit does not convert to mV",
     "missing_lead": "a lead that is asked for is not there",
     "nan": "it has samples that are no numbers",
@@ -27,6 +28,7 @@ REASONS = {
     "saturated": "a lead is cut off at an end of its range",
     "noise": "artefact or noise covers it",
     "limb_leads": "its limb leads contradict each other: they are mislabelled, swapped or scaled apart",
+    "no_beat": "no whole beat is seen in it, where single beats are asked for",
     "duplicate": "an earlier record has the same content",
 }
 

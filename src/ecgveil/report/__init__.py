@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib.resources import files
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from ecgveil.evaluation.fidelity import BEYOND
 from ecgveil.evaluation.metric import number, text
 from ecgveil.files import write_atomic
 from ecgveil.report import answers, clinical, clinical_figures, evidence, fiducials, figures, intervals, words
-from ecgveil.report.guard import enough
+from ecgveil.report.guard import enough, shareable
 from ecgveil.report.meanings import meaning
 
 __all__ = ["ANSWERS", "COPIES", "FIGURES", "About", "metrics_json", "write_figures", "write_report"]
@@ -84,10 +84,12 @@ def write_report(
     about : the run
     history : rows of the training's metrics, with 'step' and the losses, and any 'warning' of the monitors
     pictures : (step, PNG) along training
-    show_real : False leaves out every drawing of a single real ECG, so that the page may be passed on; distributions
-        and means over records stay
+    show_real : False leaves out every drawing of a single real ECG, and the pictures along training, in which nobody
+        looked for copies, so that the page may be passed on; distributions and means over records stay
     """
     path = Path(path)
+    if not show_real:
+        evaluation = replace(evaluation, metrics=shareable(evaluation.metrics))
     chosen = _chosen_rows(train, evaluation.rows[2], about.seed)
     page = _template().render(
         about=about,
@@ -98,7 +100,7 @@ def write_report(
         sheets=_sheets(train, synthetic, chosen, show_real),
         curves=Markup(figures.training_curves(list(map(dict, history)))),
         warnings=[warning["text"] for row in history for warning in row.get("warning", ())],
-        pictures=[(step, _data_uri(png)) for step, png in _spread(pictures)],
+        pictures=[(step, _data_uri(png)) for step, png in _spread(pictures) if show_real],
         clinical=_clinical(evaluation, train, synthetic, chosen, public=not show_real),
         distributions=Markup(figures.distributions(evaluation, public=not show_real)),
         spectra=Markup(figures.spectra(evaluation, public=not show_real)),
@@ -129,7 +131,7 @@ def write_figures(folder: Path, evaluation: Evaluation) -> None:
     records and is the keeper's."""
     told = [asdict(each) for each in answers.answers(evaluation)]
     write_atomic(folder / ANSWERS, json.dumps(told, indent=1) + "\n")
-    write_atomic(folder / FIGURES, metrics_json(evaluation.metrics))
+    write_atomic(folder / FIGURES, metrics_json(shareable(evaluation.metrics)))
     if evaluation.copies is not None:
         write_atomic(folder / COPIES, evaluation.copies.to_csv(index=False, float_format="%.4g"))
 

@@ -8,7 +8,7 @@ from ecgveil.evaluation import Evaluation, Metric
 from ecgveil.evaluation.fidelity import BEYOND, WITHIN
 from ecgveil.evaluation.membership import EXCHANGED, LEAKAGE, LINKAGE_BLIND
 from ecgveil.evaluation.metric import LEAST_N, TOO_FEW, text
-from ecgveil.evaluation.near_copies import COPIES, OF_HOLDOUT, TAKEN_OUT
+from ecgveil.evaluation.near_copies import COPIES, OF_HOLDOUT, SOME, TAKEN_OUT
 from ecgveil.evaluation.privacy import CLOSER, NEARER, SAME
 from ecgveil.evaluation.utility import AS_USEFUL
 from ecgveil.report.words import full_name
@@ -149,6 +149,15 @@ def _betrays(evaluation: Evaluation) -> Answer:
         told.append("No attack on membership could be judged: too few people, or ECGs without beats.")
     if copies is None or copies.verdict == TOO_FEW or not attacks:
         return Answer(question, "Cannot tell", None, [*told, *by_weights, promise])
+    if copies.verdict == SOME:
+        flagged = round(copies.value * copies.n)
+        them = "the ECG that" if flagged == 1 else f"the {flagged} ECGs that"
+        answer = (
+            f"Nobody found; first look at {them} might be a copy"
+            if flagged == 1
+            else (f"Nobody found; first look at {them} might be copies")
+        )
+        return Answer(question, answer, None, [*told, *by_weights, promise])
     if evaluation.quick:
         return Answer(question, "Nobody found at a first look", None, [*told, *by_weights, promise])
     return Answer(question, "Nobody, as far as these tests can tell", True, [*told, *by_weights, promise])

@@ -159,14 +159,14 @@ def conclusions(evaluation: Evaluation, *, public: bool = False) -> list[dict]:
         return []
     every = {str(value) for each in found.values() for value in each}
     kinds = [*CONCLUSIONS, *sorted(every - set(CONCLUSIONS))]
-    rows = []
-    for kind in kinds:
-        cells = []
-        for name in NAMES:
-            features = getattr(evaluation, name)
-            cells.append(_cell(features, name, found[name] == kind, None, public, interval=True))
-        rows.append({"name": kind, "cells": cells})
-    return rows
+    columns = []
+    for name in NAMES:
+        features = getattr(evaluation, name)
+        cells = [_cell(features, name, found[name] == kind, None, public, interval=True) for kind in kinds]
+        if any(cell["more"] == A_FEW for cell in cells):  # each ECG has one: the other shares would tell the hidden one
+            cells = [cell if cell["more"] == A_FEW else {"share": "", "more": ""} for cell in cells]
+        columns.append(cells)
+    return [{"name": kind, "cells": list(cells)} for kind, *cells in zip(kinds, *columns, strict=True)]
 
 
 def statements(evaluation: Evaluation, *, public: bool = False) -> list[dict]:

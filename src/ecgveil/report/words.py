@@ -69,6 +69,7 @@ REASONS = {
     "noisy": "beats too unlike each other",
     "missing_leads": "leads missing",
     "too_short": "record too short",
+    "odd_rate": "sampling rate that cannot be brought to the one asked for",
 }
 NOT_MEASURED = "PR, QRS and QT intervals, axes and clinical statements have not been measured yet, nor compared."
 NOT_JUDGED = (

@@ -119,9 +119,8 @@ def fit(
         extra = extra and in_classes(extra, recipe.data.labels, recipe.data.other)[0]
     parts = None if use_all else split(ecgs, seed=seed)
     train_part, balance = _balanced(parts.train if parts else ecgs, recipe, seed)
-    if extra is not None:
-        train_part = concat([train_part, extra])
-    train_part, unread = kind.learnable(train_part, recipe)
+    people, unread = kind.learnable(train_part, recipe)
+    train_part = people if extra is None else kind.learnable(concat([people, extra]), recipe)[0]
     fingerprint = _fingerprint(train_part, recipe.data.classes, recipe.data.conditions)
     choosing = _choosing(parts, recipe, judge)
     start = None if base is None else begun_from(base, recipe)
@@ -133,7 +132,7 @@ def fit(
             state, step = folder.load_state()
         players.load(state)
     else:
-        folder, players = _begun(out, recipe, ecgs, train_part, seed, known, start, on_prepare)
+        folder, players = _begun(out, recipe, ecgs, people, train_part, seed, known, start, on_prepare)
         step = 0
     if hasattr(folder.encoder, "prepare"):
         folder.encoder.prepare(train_part, on_prepare)
@@ -232,21 +231,26 @@ def _begun(
     out: Path,
     recipe: Recipe,
     ecgs: ECGSet,
+    people: ECGSet,
     train_part: ECGSet,
     seed: int,
     known: dict[str, Any],
     start: RunFolder | None,
     on_prepare: Callable[[int, int], object],
 ) -> tuple[RunFolder, Players]:
-    """A new run at step 0: what is fitted on the training part, and players untrained or as those of `start`."""
+    """A new run at step 0: what is fitted on the training part, and players untrained or as those of `start`.
+
+    Rhythm and conditions, of which nothing is told that few people share, are of `people`: the first of the training
+    part, those that are nobody's ECGs left out.
+    """
     encoder = start.encoder if start else KINDS[recipe.data.kind].fit_encoder(train_part, recipe, on_prepare)
     if start and hasattr(encoder, "limit_noise"):
         encoder.limit_noise(train_part, on_prepare)  # these people's own; all else is what the players know
-    conditions = fit_conditions(train_part, recipe.data)
+    conditions = fit_conditions(people, recipe.data)
     rhythm = None
     if MODELS[recipe.model["architecture"]].needs_rhythm:
-        beats = encoder.beats(train_part) if hasattr(encoder, "beats") else None
-        rhythm = fit_rhythm(train_part, conditions, seed, beats)
+        beats = encoder.beats(train_part)[: len(people)] if hasattr(encoder, "beats") else None
+        rhythm = fit_rhythm(people, conditions, seed, beats)
     size = conditions.size if conditions else 0
     players = Players(recipe, Context(encoder.shape, recipe.data.fs, rhythm, size), seed)
     if start is not None:
