@@ -111,3 +111,12 @@ def test_files_that_belong_together_change_together(tmp_path):
     with pytest.raises(RunError, match="cannot write"):
         write_together(tmp_path, {"a": b"3", "no/such/folder": b"4"})
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"a": b"1", "b": b"2"}
+
+
+def test_a_place_that_cannot_be_made_is_named_as_it_was_given(tmp_path):
+    (tmp_path / "file").write_text("1")
+    with (
+        pytest.raises(RunError, match=f"^{tmp_path / 'file' / 'x'}: cannot write"),
+        new_folder(tmp_path / "file" / "x"),
+    ):
+        pass

@@ -13,7 +13,7 @@ from ecgveil.models.contract import Context, looked, stack
 from ecgveil.models.draw import draw, draw_conditions
 from ecgveil.models.pulse2pulse import Pulse2PulseSettings, phase_shuffle, upsampled_conv
 from ecgveil.models.wavegan import WaveGanSettings
-from ecgveil.rhythm import LabelledRhythm, Rhythm, beat_times, rhythm_statistics, standard_statistics
+from ecgveil.rhythm import LabelledRhythm, Rhythm, beat_times, heart_rate, rhythm_statistics, standard_statistics
 from ecgveil.training.objectives import OBJECTIVES, Pair
 
 RHYTHM = Rhythm.fit([0.8 + 0.02 * np.random.default_rng(i).standard_normal(12) for i in range(30)], seed=0)
@@ -181,6 +181,17 @@ def test_a_heart_rate_asked_for_is_that_of_all_beats(share):
     assert np.mean(rates) == pytest.approx(100, abs=0.5)
     assert np.abs(np.array(rates) - 100).mean() < 1.8
     assert np.mean(rates) == pytest.approx(100, abs=0.5)
+
+
+def test_no_heart_is_much_faster_or_slower_than_was_asked_for():
+    """Where RR vary so much that other beats than were meant come to lie in the record as well."""
+    rng = np.random.default_rng(0)
+    rr, premature = rng.uniform(0.42, 1.6, 400), rng.choice([0.0, 0.1, 0.3], 400)
+    asked = np.stack([np.log(rr), np.log(0.4 * rr), np.log(0.2 * rr), premature], axis=1)
+    for times, row in zip(beat_times([np.random.default_rng(k) for k in range(400)], asked, 10.0), asked, strict=True):
+        inside = times[(times >= 0) & (times < 10)]
+        assert 60 / np.diff(inside).mean() == pytest.approx(heart_rate(row), rel=0.021)
+        assert row[3] or (np.diff(inside) < 0.255).sum() <= 2
 
 
 def test_clocks_know_the_beats():

@@ -241,6 +241,18 @@ def test_divergence_is_said(whole, tmp_path):
         fit(ecgs, tiny("quick", training__learning_rate=0.99, training__steps=60), tmp_path / "run", seed=1)
 
 
+@pytest.mark.parametrize("pictures", [0, 2])
+def test_divergence_in_the_last_update_is_said_too(whole, tmp_path, pictures):
+    """By the losses it is not to be seen, which are of before it; and a picture would be the first to fail."""
+    _, _, ecgs = whole
+    given = {"training__learning_rate": 0.99, "training__steps": 1, "training__pictures": pictures}
+    with pytest.raises(RunError, match="makes values that are no numbers: training diverged"):
+        fit(ecgs, tiny("quick", **given), tmp_path / "run", seed=1)
+    if not pictures:
+        with pytest.raises(RunError, match="what it makes is no numbers, as its training diverged; fit again"):
+            load(tmp_path / "run").sample(2)
+
+
 def test_batches_go_through_every_window_before_any_comes_again():
     rows = np.concatenate([_batch_rows(seed=1, number=i, batch=4, n=10) for i in range(5)])
     assert sorted(rows[:10]) == sorted(rows[10:]) == list(range(10))

@@ -228,9 +228,10 @@ def sample(
     batch_size: Annotated[int, typer.Option(min=1, max=4096, help="ECGs that each core draws at a time.")] = 64,
 ) -> None:
     """Draw synthetic ECGs from a run into WFDB records; rows into a CSV file, images into PNG files."""
-    from ecgveil.base import NAME
+    from ecgveil.base import NAME, require_other_name
     from ecgveil.files import new_folder, require_free
 
+    require_other_name("--out", out)
     require_free(out)  # before torch is loaded
 
     from ecgveil.kinds import write_others

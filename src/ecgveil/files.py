@@ -102,7 +102,11 @@ def new_folder(folder: Path) -> Iterator[Path]:
         for left in target.parent.glob(f".{glob.escape(target.name)}.*.partial"):  # by a process that was killed
             with suppress(OSError), _held(left):
                 shutil.rmtree(left, ignore_errors=True)
-        temporary.mkdir(parents=True)
+        try:
+            temporary.mkdir(parents=True)
+        except OSError as error:
+            error.filename = None  # name the folder that was asked for
+            raise
         with suppress(OSError):  # a file system without locks: then nobody else can take it either
             stack.enter_context(_held(temporary))
         try:

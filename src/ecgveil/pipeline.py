@@ -187,6 +187,7 @@ def places(folders: list[Path], out: Path, run: str | Path | None) -> Path:
     require_free(out)
     target = out.absolute()
     run_path = Path(run) if run is not None else target.with_name(f"{target.name}-run")
+    require_other_name("--out", out)
     require_other_name("--run", run_path)
     if run_path.absolute() == target or target in run_path.absolute().parents:
         raise ConfigError(f"--run {run_path} lies in --out {out}, which is made last and whole; choose another place")

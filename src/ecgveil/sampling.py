@@ -155,6 +155,8 @@ class Run:
     def _ecgs(self, tensor: np.ndarray, first: int, seed: int) -> ECGSet:
         """On the 1 uV grid of written records, so that restored limb leads are exact there too."""
         signal, leads, data = self.encoder.decode(tensor), self.encoder.leads, self.recipe.data
+        if not np.isfinite(signal).all():
+            raise RunError(f"{self.folder.path}: what it makes is no numbers, as its training diverged; fit again")
         if leads == LEADS_8 and data.units == "mV":  # in sd, III = II - I no longer holds, and none is restored
             counts, leads = quantise(signal), LEADS_12
         else:

@@ -158,6 +158,8 @@ def fit(
             chooser=chooser,
             validation=_validation(folder, parts),
         )
+    if kind is KINDS["ecg"]:
+        _drawn(folder, players.average, seed, 0, 1)  # losses are of before the last update
     return folder
 
 
@@ -338,6 +340,11 @@ def _picture(folder: RunFolder, generator: nn.Module, seed: int, step: int) -> N
 def _drawn(folder: RunFolder, generator: nn.Module, seed: int, first: int, number: int) -> ECGSet:
     """ECGs of a generator in training, in the form of those it learns from."""
     signal = folder.encoder.decode(draw(generator, seed, first, first + number, folder.conditions))
+    if not np.isfinite(signal).all():
+        raise RunError(
+            f"{folder.path}: the generator makes values that are no numbers: training diverged; "
+            "fit again with a lower training.learning_rate"
+        )
     names = tuple(f"sample {k}" for k in range(number))
     return ECGSet(signal, folder.recipe.data.fs, folder.encoder.leads, names, units=folder.recipe.data.units)
 

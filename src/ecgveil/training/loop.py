@@ -65,7 +65,8 @@ def train(
         while fabric.broadcast(step < total and not stop() and not (chooser and chooser.ended)):
             losses = advance(step)
             step += 1
-            _require_finite(step, losses, folder)  # before anything of it is saved
+            known = {**losses, "sum of the weights": players.weights_sum()}  # losses are of before the last update
+            _require_finite(step, known, folder)  # before anything of it is saved
             candidate = chooser is not None and step in chooser.steps
             if step % watch.log_every == 0 or step == total or candidate:
                 row = {"step": step, "epoch": step * t.batch * t.critic_steps / len(windows), **losses}

@@ -55,6 +55,11 @@ class Players:
                 # Adam counts its steps where it is, whatever its weights are on.
                 moments.update({name: each.to(device) for name, each in moments.items() if name != "step"})
 
+    def weights_sum(self) -> float:
+        """Of both players and the average: not finite where any weight is not."""
+        each = [p.detach().sum() for net in (self.generator, self.critic, self.average) for p in net.parameters()]
+        return float(torch.stack(each).sum())
+
     def state(self) -> dict[str, Tensor]:
         """All tensors under flat names; optimizer moments by parameter number."""
         flat = {}
