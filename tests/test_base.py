@@ -1,5 +1,7 @@
 """The base model that ships."""
 
+import shutil
+
 import numpy as np
 import pytest
 
@@ -84,3 +86,12 @@ def test_training_goes_on_from_base(clinic, tmp_path):
     with pytest.raises(RunError, match="did not begin from that run"):
         fit(clinic.pick(LEADS_8), recipe, tmp_path / "run", base=folder.path, seed=0, resume=True)
     assert 0 < moved < 0.01 * whole  # weights drawn anew would be as far as they are large, twice
+
+
+def test_a_damaged_installation_is_to_be_made_again(tmp_path, monkeypatch):
+    shutil.copytree(FOLDER, tmp_path / "run")
+    (tmp_path / "run" / "weights.safetensors").write_bytes(b"cut")
+    for place in ("ecgveil.base.FOLDER", "ecgveil.sampling.FOLDER"):
+        monkeypatch.setattr(place, tmp_path / "run")
+    with pytest.raises(RunError, match="the model that ships is damaged here; install ecgveil again"):
+        load("base")

@@ -16,7 +16,7 @@ from ecgveil.sampling import load
 from ecgveil.split import split
 from ecgveil.streams import stream
 from ecgveil.training.choosing import candidate_steps
-from ecgveil.training.fit import fit
+from ecgveil.training.fit import fit, require_place
 from ecgveil.training.looks import Windows
 from ecgveil.training.objectives import OBJECTIVES, Pair
 from ecgveil.training.step import Step, _batch_rows
@@ -599,3 +599,15 @@ def test_what_is_planted_is_nobody_where_people_are_counted(tmp_path, clinic):
     assert beside.provenance["counts"]["train"]["windows"] == len(ecgs) + 5
     means = [np.array(each.rhythm.to_json()["means"]) for each in (alone, beside)]
     assert means[1] == pytest.approx(means[0], abs=1e-3)  # where the beats lie is read in all leads' usual spreads
+
+
+@pytest.mark.parametrize(("seed", "more", "told"), [(1, {}, "seed 0, not 1"), (0, {"training__batch": 3}, "batch")])
+def test_what_is_no_run_to_go_on_with_is_told_before_anything_is_read(tmp_path, clinic, seed, more, told):
+    recipe = tiny("quick", training__steps=1)
+    assert not require_place(tmp_path / "run", recipe, 0, resume=False)
+    fit(shaped(clinic, recipe), recipe, tmp_path / "run", seed=0)
+    assert require_place(tmp_path / "run", recipe, 0, resume=True)
+    with pytest.raises(RunError, match="already holds a run; pass --resume"):
+        require_place(tmp_path / "run", recipe, 0, resume=False)
+    with pytest.raises(RunError, match=told):
+        require_place(tmp_path / "run", tiny("quick", training__steps=1, **more), seed, resume=True)

@@ -146,19 +146,18 @@ def fit(
     """Train a generator on the training part of the records."""
     from ecgveil.base import require_other_name
     from ecgveil.evaluation.choice import judge_by
-    from ecgveil.files import require_apart, require_free
+    from ecgveil.files import require_apart
     from ecgveil.intake import take_in
     from ecgveil.kinds import read_others
     from ecgveil.recipe import load_recipe, parse_overrides
-    from ecgveil.training.fit import begun_from, fit
+    from ecgveil.training.fit import begun_from, fit, require_place
 
     resolved = load_recipe(recipe, parse_overrides(assignments or []))
     require_other_name("--out", out)
     require_apart("--out", out, data)
     if base is not None:
         begun_from(base, resolved)  # before the records are read, not after
-    if not resume and not (out / "recipe.toml").is_file():
-        require_free(out)  # before the records are read, not after
+    require_place(out, resolved, seed, resume)  # before the records are read, not after
     with progress() as tell:
         if resolved.data.kind == "ecg":
             taken = take_in(data, resolved, resample=resample, progress=lambda done, n: tell("reading", done, n, {}))

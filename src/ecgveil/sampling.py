@@ -212,4 +212,10 @@ def load(run: str | Path, *, snapshot: int | None = None) -> Run:
     RunError
         No such folder, no run, or a damaged one.
     """
-    return Run(RunFolder(find_run(run)), snapshot)
+    folder = find_run(run)
+    try:
+        return Run(RunFolder(folder), snapshot)
+    except RunError as error:
+        if folder != FOLDER or snapshot is not None:
+            raise
+        raise RunError(f"the model that ships is damaged here; install ecgveil again ({error})") from error

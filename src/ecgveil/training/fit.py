@@ -109,9 +109,7 @@ def fit(
         )
     out = Path(out)
     require_other_name("out", out)
-    exists = out.exists() and (not out.is_dir() or any(out.iterdir()))
-    if exists and not resume:
-        _refuse(out)
+    exists = require_place(out, recipe, seed, resume)
     kind.check_form(ecgs, recipe)
     require_processors(recipe.training.processes)
     if recipe.data.exclusive:
@@ -126,7 +124,7 @@ def fit(
     start = None if base is None else begun_from(base, recipe)
     known = {"data_sha256": fingerprint, **choosing, **balance, **unread, **origin(start)}
     if exists:
-        folder = _resumed(out, recipe, seed, known)
+        folder = _resumed(out, known)
         players = Players(recipe, folder.context, seed)
         with folder.locked():
             state, step = folder.load_state()
@@ -163,10 +161,27 @@ def fit(
     return folder
 
 
-def _refuse(out: Path) -> None:
-    if (out / "recipe.toml").is_file():
-        raise RunError(f"{out} already holds a run; pass --resume to continue it, or choose another folder")
-    require_free(out)
+def require_place(out: Path, recipe: Recipe, seed: int, resume: bool) -> bool:
+    """Whether a run is there to go on with: what can be told of it before any record is read.
+
+    Raises
+    ------
+    RunError
+        Something is there and is not to be gone on with, or was made with other settings or another seed.
+    """
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return False
+    if not resume:
+        if (out / "recipe.toml").is_file():
+            raise RunError(f"{out} already holds a run; pass --resume to continue it, or choose another folder")
+        require_free(out)
+    folder = RunFolder(out)
+    if folder.recipe != recipe:
+        differing = told_apart(folder.recipe.model_dump(), recipe.model_dump())
+        raise RunError(f"{out} was made with other settings ({differing}); give the same")
+    if folder.provenance["seed"] != seed:
+        raise RunError(f"{out} was made with seed {folder.provenance['seed']}, not {seed}; give the same seed")
+    return True
 
 
 def _balanced(train_part: ECGSet, recipe: Recipe, seed: int) -> tuple[ECGSet, dict[str, Any]]:
@@ -273,14 +288,9 @@ def _begun(
     return folder, players
 
 
-def _resumed(out: Path, recipe: Recipe, seed: int, known: dict[str, Any]) -> RunFolder:
-    """The run in `out`, if it is this very run."""
+def _resumed(out: Path, known: dict[str, Any]) -> RunFolder:
+    """The run in `out`, of the same settings, if it learned from the same."""
     folder = RunFolder(out)
-    if folder.recipe != recipe:
-        differing = told_apart(folder.recipe.model_dump(), recipe.model_dump())
-        raise RunError(f"{out} was made with other settings ({differing}); give the same")
-    if folder.provenance["seed"] != seed:
-        raise RunError(f"{out} was made with seed {folder.provenance['seed']}, not {seed}; give the same seed")
     if "base_sha256" in known and folder.provenance.get("base_sha256") != known["base_sha256"]:
         raise RunError(f"{out} did not begin from that run; give the same --from, or none")
     if any(folder.provenance.get(key) != value for key, value in known.items() if key != "choice_note"):
