@@ -151,13 +151,8 @@ def _betrays(evaluation: Evaluation) -> Answer:
         return Answer(question, "Cannot tell", None, [*told, *by_weights, promise])
     if copies.verdict == SOME:
         flagged = round(copies.value * copies.n)
-        them = "the ECG that" if flagged == 1 else f"the {flagged} ECGs that"
-        answer = (
-            f"Nobody found; first look at {them} might be a copy"
-            if flagged == 1
-            else (f"Nobody found; first look at {them} might be copies")
-        )
-        return Answer(question, answer, None, [*told, *by_weights, promise])
+        them = "the ECG that might be a copy" if flagged == 1 else f"the {flagged} ECGs that might be copies"
+        return Answer(question, f"Nobody found; first look at {them}", None, [*told, *by_weights, promise])
     if evaluation.quick:
         return Answer(question, "Nobody found at a first look", None, [*told, *by_weights, promise])
     return Answer(question, "Nobody, as far as these tests can tell", True, [*told, *by_weights, promise])

@@ -10,7 +10,7 @@ import numpy as np
 from ecgveil.evaluation import Features, Metric
 from ecgveil.evaluation.distribution import SHARES
 
-nan = float("nan")
+_NAN = float("nan")
 LEAST_MEAN, LEAST_BAR = 20, 3  # people that a real mean, and a real bar, stand for on such a page
 
 
@@ -32,7 +32,7 @@ def enough(features: Features, name: str, public: bool, among: np.ndarray | None
 def shareable(metrics: Sequence[Metric]) -> list[Metric]:
     """The figures without shares of real ECGs that a few people make up, and without the p values that tell them."""
     return [
-        replace(each, floor=nan, target=nan, p_value=nan) if each.name in SHARES and _of_few(each) else each
+        replace(each, floor=_NAN, target=_NAN, p_value=_NAN) if each.name in SHARES and _of_few(each) else each
         for each in metrics
     ]
 
