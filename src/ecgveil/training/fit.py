@@ -109,7 +109,7 @@ def fit(
         )
     out = Path(out)
     require_other_name("out", out)
-    exists = require_place(out, recipe, seed, resume)
+    begun = require_place(out, recipe, seed, resume)
     kind.check_form(ecgs, recipe)
     require_processors(recipe.training.processes)
     if recipe.data.exclusive:
@@ -123,8 +123,8 @@ def fit(
     choosing = _choosing(parts, recipe, judge)
     start = None if base is None else begun_from(base, recipe)
     known = {"data_sha256": fingerprint, **choosing, **balance, **unread, **origin(start)}
-    if exists:
-        folder = _resumed(out, known)
+    if begun:
+        folder = _resumed(begun, known)
         players = Players(recipe, folder.context, seed)
         with folder.locked():
             state, step = folder.load_state()
@@ -161,8 +161,8 @@ def fit(
     return folder
 
 
-def require_place(out: Path, recipe: Recipe, seed: int, resume: bool) -> bool:
-    """Whether a run is there to go on with: what can be told of it before any record is read.
+def require_place(out: Path, recipe: Recipe, seed: int, resume: bool) -> RunFolder | None:
+    """The run in `out` to go on with, if there is one: what can be told of it before any record is read.
 
     Raises
     ------
@@ -170,7 +170,7 @@ def require_place(out: Path, recipe: Recipe, seed: int, resume: bool) -> bool:
         Something is there and is not to be gone on with, or was made with other settings or another seed.
     """
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
-        return False
+        return None
     if not resume:
         if (out / "recipe.toml").is_file():
             raise RunError(f"{out} already holds a run; pass --resume to continue it, or choose another folder")
@@ -181,7 +181,7 @@ def require_place(out: Path, recipe: Recipe, seed: int, resume: bool) -> bool:
         raise RunError(f"{out} was made with other settings ({differing}); give the same")
     if folder.provenance["seed"] != seed:
         raise RunError(f"{out} was made with seed {folder.provenance['seed']}, not {seed}; give the same seed")
-    return True
+    return folder
 
 
 def _balanced(train_part: ECGSet, recipe: Recipe, seed: int) -> tuple[ECGSet, dict[str, Any]]:
@@ -288,9 +288,9 @@ def _begun(
     return folder, players
 
 
-def _resumed(out: Path, known: dict[str, Any]) -> RunFolder:
-    """The run in `out`, of the same settings, if it learned from the same."""
-    folder = RunFolder(out)
+def _resumed(folder: RunFolder, known: dict[str, Any]) -> RunFolder:
+    """A run of the same settings, if it learned from the same."""
+    out = folder.path
     if "base_sha256" in known and folder.provenance.get("base_sha256") != known["base_sha256"]:
         raise RunError(f"{out} did not begin from that run; give the same --from, or none")
     if any(folder.provenance.get(key) != value for key, value in known.items() if key != "choice_note"):

@@ -65,8 +65,7 @@ def train(
         while fabric.broadcast(step < total and not stop() and not (chooser and chooser.ended)):
             losses = advance(step)
             step += 1
-            known = {**losses, "sum of the weights": players.weights_sum()}  # losses are of before the last update
-            _require_finite(step, known, folder)  # before anything of it is saved
+            _require_finite(step, losses, folder)  # before anything of it is saved
             candidate = chooser is not None and step in chooser.steps
             if step % watch.log_every == 0 or step == total or candidate:
                 row = {"step": step, "epoch": step * t.batch * t.critic_steps / len(windows), **losses}
@@ -88,6 +87,7 @@ def train(
 
 
 def _save(folder: RunFolder, step: int, players: Players, chooser: Chooser | None) -> None:
+    _require_finite(step, {"sum of the weights": players.weights_sum()}, folder)  # losses are of before the last update
     weights, choice = chooser.kept(players.average) if chooser else (players.average.state_dict(), None)
     folder.save(step, players.state(), weights, choice)
 
